@@ -1,0 +1,1 @@
+"""What the words mean: values and pure rules. No module here waits, opens, or asks for the time."""
