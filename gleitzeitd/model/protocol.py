@@ -1,0 +1,47 @@
+"""A protocol: a named, versioned set of methods, each with schemas of what goes in and comes out.
+
+A protocol is declared by its providers. Schemas are JSON Schema (draft 2020-12) inside; who needs
+one checked is handed a :data:`SchemaCheck`, so that this module knows no validator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gleitzeitd.plain import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """One method of a protocol."""
+
+    description: str = ""
+    parameters: dict[str, Json] = field(default_factory=lambda: {"type": "object"})
+    """JSON Schema of the parameters, always of an object."""
+    returns: dict[str, Json] = field(default_factory=dict)
+    """JSON Schema of the result; an empty one admits anything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """What providers of one ``protocol`` serve."""
+
+    name: str
+    """With its version: ``python/v1``."""
+    description: str = ""
+    methods: dict[str, Method] = field(default_factory=dict)
+    """By full name: ``python/execute``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaProblem:
+    """One way in which a value breaks a schema."""
+
+    path: tuple[str | int, ...]
+    """From the value's root to what is wrong."""
+    message: str
+
+
+SchemaCheck = Callable[[dict[str, Json], Json], list[SchemaProblem]]
+"""``(schema, value)`` to all problems, in document order; none if the value fits."""
