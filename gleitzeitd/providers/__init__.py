@@ -1,0 +1,1 @@
+"""Who does the work: one contract (``base.py``), one file per protocol."""
