@@ -1,0 +1,29 @@
+"""One thing that is wrong with a document, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What a person has to mend in a document before it can be used."""
+
+    path: tuple[str | int, ...]
+    """From the root of the document, as its author wrote it: ``("tasks", 3, "dependencies", 0)``."""
+    message: str
+
+    def __str__(self) -> str:
+        place = dotted(self.path)
+        return f"{place}: {self.message}" if place else self.message
+
+
+def dotted(path: tuple[str | int, ...]) -> str:
+    """``tasks[3].dependencies[0]`` for a path."""
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        else:
+            text += f".{step}" if text else step
+    return text

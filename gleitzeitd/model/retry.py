@@ -1,0 +1,67 @@
+"""When a failed task runs again.
+
+A policy counts *failures*: ends of an attempt that are the task's own. What the infrastructure
+loses is not a failure. After as many failures as ``max_attempts`` the task has failed for good.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+ATTEMPTS_LIMIT = 10
+BASE_DELAY_RANGE = (0.1, 60.0)
+"""Seconds."""
+MAX_DELAY_RANGE = (1.0, 3600.0)
+"""Seconds."""
+BLOCK_ATTEMPTS = 3
+"""``max_attempts`` of a ``retry`` block that does not say."""
+
+
+class Backoff(StrEnum):
+    """How the delay grows with the number of failures."""
+
+    EXPONENTIAL = "exponential"
+    LINEAR = "linear"
+    FIXED = "fixed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often a task is tried, and how long to wait in between. The default: once."""
+
+    max_attempts: int = 1
+    """1 to ATTEMPTS_LIMIT, the first one included."""
+    backoff: Backoff = Backoff.EXPONENTIAL
+    base_delay: float = 1.0
+    """Seconds before the second attempt."""
+    max_delay: float = 300.0
+    """Seconds at which the delay stops growing, jitter not included."""
+    jitter: bool = True
+    """Whether 10 to 30 % are added, so that tasks that failed together do not return together."""
+
+    def allows_another(self, failures: int) -> bool:
+        """Whether a task that has failed so many times may be tried again."""
+        return failures < self.max_attempts
+
+
+ONCE = RetryPolicy()
+"""The policy of a task whose document has no ``retry``."""
+
+
+def next_delay(policy: RetryPolicy, failures: int, luck: float) -> float:
+    """Seconds from the ``failures``-th failure (1 or more) to the next attempt.
+
+    ``luck`` is a random number from 0 to 1, handed in so that this stays a function.
+    """
+    assert failures >= 1
+    assert 0.0 <= luck <= 1.0
+    if policy.backoff is Backoff.FIXED:
+        delay = policy.base_delay
+    elif policy.backoff is Backoff.LINEAR:
+        delay = policy.base_delay * failures
+    else:
+        # The exponent is bounded only so that the power of two fits a float.
+        delay = policy.base_delay * 2.0 ** min(failures - 1, 60)
+    delay = min(delay, policy.max_delay)
+    return delay * (1.1 + 0.2 * luck) if policy.jitter else delay
