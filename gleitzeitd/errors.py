@@ -62,7 +62,7 @@ class GleitzeitError(Exception):
 
     code: ClassVar[int] = -31001
     name: ClassVar[str] = "SYSTEM_ERROR"
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
     retry_after: float | None = None
 
     def info(self) -> ErrorInfo:
@@ -158,6 +158,16 @@ class TaskError(GleitzeitError):
     """Base of what can end an attempt of a task without a result."""
 
     code, name = -29002, "TASK_EXECUTION_FAILED"
+
+    def __init__(
+        self, message: str = "", *, retryable: bool | None = None, retry_after: float | None = None
+    ) -> None:
+        """``retryable`` overrides the table for this one error, as a provider knows more about its cause."""
+        super().__init__(message)
+        if retryable is not None:
+            self.retryable = retryable
+        if retry_after is not None:
+            self.retry_after = retry_after
 
 
 class ExecutionFailed(TaskError):
