@@ -151,18 +151,15 @@ def has_reference(value: Json) -> bool:
 def with_ids(
     parameters: Mapping[str, Json], python_keys: Collection[str], ids: Mapping[str, str]
 ) -> dict[str, Json]:
-    """``parameters`` with each reference's task replaced by ``ids[task]``; unreadable ones stay."""
+    """``parameters`` with each reference's task replaced by ``ids[task]``; others stay as they are."""
 
     def rewritten(text: str, path: Path) -> str:
         parts, last = [], 0
         for mark in _marks(text, python=_is_python(path, python_keys)):
-            if mark.inner is None:
+            task, rest = _split((mark.inner or "").strip(), ids)
+            if task not in ids:
                 continue
-            try:
-                task, rest = _split(mark.inner.strip(), ids)
-            except ValueError:
-                continue
-            name = ids.get(task, task)
+            name = ids[task]
             written = name if _BARE.fullmatch(name) else f"['{name}']"
             parts += [text[last : mark.start], "${", written, rest, "}"]
             last = mark.end
