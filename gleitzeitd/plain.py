@@ -15,7 +15,6 @@ import types
 import typing
 from collections.abc import Callable
 from enum import Enum
-from functools import cache
 from typing import Any, TypeAlias, TypeVar, cast
 
 from gleitzeitd.errors import MalformedData
@@ -27,7 +26,17 @@ T = TypeVar("T")
 Reader = Callable[[Any, str], Any]
 Writer = Callable[[Any], Json]
 
-_KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "a table", list: "a list"}
+_READERS: dict[Any, Reader] = {}
+_WRITERS: dict[type, Writer] = {}
+
+_KINDS = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "a table",
+    list: "a list",
+}
 
 
 def to_plain(value: Any) -> Json:
@@ -71,8 +80,14 @@ def _unwrapped(want: Any) -> Any:
     return want
 
 
-@cache
 def _reader(want: Any) -> Reader:
+    made = _READERS.get(want)
+    if made is None:
+        made = _READERS[want] = _make_reader(want)
+    return made
+
+
+def _make_reader(want: Any) -> Reader:
     want = _unwrapped(want)
     origin, args = typing.get_origin(want), typing.get_args(want)
     if _is_json(want):
@@ -187,8 +202,14 @@ def _class_reader(cls: type) -> Reader:
     return read
 
 
-@cache
 def _writer(cls: type) -> Writer:
+    made = _WRITERS.get(cls)
+    if made is None:
+        made = _WRITERS[cls] = _make_writer(cls)
+    return made
+
+
+def _make_writer(cls: type) -> Writer:
     if not dataclasses.is_dataclass(cls):
         return _write_value
     plan = [(f.name, f.default) for f in dataclasses.fields(cls)]

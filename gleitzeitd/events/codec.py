@@ -1,0 +1,110 @@
+"""Events to their two forms on the wire and back, checked against their declarations.
+
+Between our own components an event is ``emit(name, envelope, body)``, the body being JSON *text*:
+the hub reads the small envelope and passes the text on unread. The public form, for clients in any
+language, is one flat object, ``emit(name, {...})``, with the envelope's keys among the event's own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from gleitzeitd.errors import MalformedData, MalformedEvent, UnknownEvent
+from gleitzeitd.events.base import CATALOGUE, Envelope, Event
+from gleitzeitd.plain import Json, from_plain, to_plain
+
+_KEYS = {name: f"_{name}" for name in Envelope.__dataclass_fields__}
+_NAMES = {key: name for name, key in _KEYS.items()}
+
+Dumps = Callable[[Any], str]
+Loads = Callable[[str], Any]
+
+
+def dumps(value: Json) -> str:
+    """Compact JSON text.
+
+    Raises:
+        ValueError: ``value`` holds NaN or an infinity, which break other languages' readers.
+    """
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+loads: Loads = json.loads
+
+
+def envelope_to_plain(envelope: Envelope) -> dict[str, Json]:
+    """The first argument on the wire; keys without a value are left out."""
+    out = {}
+    for name, key in _KEYS.items():
+        value = getattr(envelope, name)
+        if value is not None and value != "":
+            out[key] = value
+    return out
+
+
+def envelope_from_plain(data: Json, name: str) -> Envelope:
+    """The inverse of :func:`envelope_to_plain`; unknown underscore keys are ignored, for newer senders.
+
+    Raises:
+        MalformedEvent: a key is missing or of the wrong type.
+    """
+    if type(data) is not dict:
+        raise MalformedEvent(name, "the envelope is not an object")
+    known = {_NAMES[key]: value for key, value in data.items() if key in _NAMES}
+    try:
+        return from_plain(Envelope, known, f"{name}._")
+    except MalformedData as problem:
+        raise MalformedEvent(problem.path, problem.problem) from None
+
+
+def encode_body(event: Event) -> str:
+    """The event's own fields as JSON text."""
+    return dumps(to_plain(event))
+
+
+def decode_body(name: str, envelope: Envelope, body: str) -> Event:
+    """The event that was delivered under ``name``.
+
+    Raises:
+        UnknownEvent: it is not in the catalogue.
+        MalformedEvent: the body is no JSON, or breaks the declaration; the message names the field.
+    """
+    sent_as = envelope.fact or name
+    cls = CATALOGUE.get(sent_as)
+    if cls is None:
+        raise UnknownEvent(f"{sent_as}: no event of this name is in the catalogue")
+    try:
+        return from_plain(cls, loads(body), sent_as)
+    except ValueError as problem:
+        raise MalformedEvent(sent_as, f"the body is no JSON: {problem}") from None
+    except MalformedData as problem:
+        raise MalformedEvent(problem.path, problem.problem) from None
+
+
+def flatten(envelope: Envelope, body: str) -> dict[str, Json]:
+    """The public form."""
+    flat: dict[str, Json] = loads(body)
+    flat.update(envelope_to_plain(envelope))
+    return flat
+
+
+def unflatten(name: str, flat: Json, fill: Callable[[dict[str, Json]], Envelope]) -> tuple[Envelope, str]:
+    """The two parts of the public form; ``fill`` completes what a foreign client left out.
+
+    Raises:
+        MalformedEvent: not an object.
+    """
+    if flat is None:
+        flat = {}
+    if type(flat) is not dict:
+        raise MalformedEvent(name, "the payload is not an object")
+    given = {_NAMES[key]: value for key, value in flat.items() if key in _NAMES}
+    body = {key: value for key, value in flat.items() if not key.startswith("_")}
+    try:
+        return fill(given), dumps(body)
+    except MalformedData as problem:
+        raise MalformedEvent(problem.path, problem.problem) from None
+    except ValueError as problem:
+        raise MalformedEvent(name, str(problem)) from None

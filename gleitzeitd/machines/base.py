@@ -1,0 +1,191 @@
+"""What every machine is, and what it may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+from gleitzeitd.events.base import Envelope, Event
+from gleitzeitd.model.names import ComponentId, Role
+from gleitzeitd.plain import Json
+
+
+class Request:
+    """Base of what a performer can be asked to do: a commit, a query, a provider's work."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Send an event once. If it is lost, a later one makes up for it."""
+
+    event: Event
+    to: ComponentId | None = None
+    """For events routed to one component: which."""
+    correlation_id: str | None = None
+    """Of the chain that the event belongs to, where that is not the chain being handled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Send an event, and repeat it until it is answered. The answer is handled with ``ctx.asked``."""
+
+    key: str
+    """Names the ask within the machine; an ask of a key that is open replaces it."""
+    event: Event
+    to: ComponentId | None = None
+    correlation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAsk:
+    """Stop repeating; an answer that still comes is dropped."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Answer the command that ``to`` stands for."""
+
+    event: Event
+    to: Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Call ``timer_expired(key)`` after ``delay`` seconds; replaces a timer of the same key."""
+
+    key: str
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTimer:
+    """Forget the timer, if it is still set."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Have the role's performer carry out ``request``; the answer comes to ``call_finished``."""
+
+    call_id: str
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class CancelCall:
+    """Have the performer stop a call; it still finishes, with whatever came of it."""
+
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Write a journal record. ``message`` is constant; what varies is in ``fields``."""
+
+    level: str
+    """``debug``, ``info``, ``warning`` or ``error``."""
+    message: str
+    fields: dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Hub only: pass the frame being handled on, unread, under ``name``."""
+
+    to: tuple[str, ...]
+    """Connections, as the hub's runtime numbers them."""
+    name: str
+    fact: str | None = None
+    """The name under which it was sent, where that differs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """Hub only: cut a connection."""
+
+    connection: str
+    reason: str
+
+
+Effect = (
+    Tell | Ask | CancelAsk | Reply | SetTimer | CancelTimer | Call | CancelCall | Note | Deliver | Disconnect
+)
+Effects = list[Effect]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a handler may know besides the event."""
+
+    envelope: Envelope
+    now: float
+    """Monotonic seconds of this process."""
+    at: str
+    """The wall clock, ISO 8601 UTC: to be shown to people, never compared."""
+    asked: Ask | None = None
+    """The ask that the event answers, if it answers one of ours."""
+
+
+class Machine:
+    """Base class of all machines.
+
+    The handler of an event delivered as ``foo_bar`` is ``on_foo_bar(event, ctx)``.
+    """
+
+    role: ClassVar[Role]
+    component_id: ComponentId
+
+    def start(self, now: float, at: str) -> Effects:
+        """What to do first: once, when the process has a hub."""
+        return []
+
+    def handle(self, name: str, event: Event, ctx: Context) -> Effects:
+        """Decide what follows from ``event``, delivered under ``name``."""
+        handler = cast("Callable[[Any, Context], Effects]", getattr(self, f"on_{name}"))
+        return handler(event, ctx)
+
+    def call_finished(self, call_id: str, answer: Any, now: float, at: str) -> Effects:
+        """Decide what follows from a finished call; ``answer`` may be an exception."""
+        raise AssertionError(f"{self.role} made no call {call_id}")
+
+    def timer_expired(self, key: str, now: float, at: str) -> Effects:
+        """Decide what follows from an expired timer."""
+        raise AssertionError(f"{self.role} set no timer {key}")
+
+    def settle(self, now: float, at: str) -> Effects:
+        """What follows from all that has just been handled: called once when the inbox is empty."""
+        return []
+
+    def hub_connected(self, now: float, at: str) -> Effects:
+        """A hub can be reached (again): tell it what only we know."""
+        return []
+
+    def drain(self, now: float, at: str) -> Effects:
+        """The process is asked to end: take nothing new; hand back or finish what is in flight."""
+        return []
+
+    def drained(self) -> bool:
+        """Whether nothing is in flight any more, so that the process can end."""
+        return True
+
+    def load(self) -> int:
+        """What the hub's least-loaded choice compares: work in flight."""
+        return 0
+
+    def figures(self) -> dict[str, Json]:
+        """The role's own figures for heartbeats, metrics and the status line."""
+        return {}
+
+    def inventory(self) -> list[list[Json]] | None:
+        """For engines: the attempts held, as ``[workflow_id, task_id, attempt]``; else None."""
+        return None
+
+    def status_line(self) -> str:
+        """For ``systemctl status``: what an operator wants to know, in one line."""
+        return ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in self.figures().items())

@@ -1,0 +1,190 @@
+"""What others ask of the ledger, and what became of it. :mod:`gleitzeitd.model.transition` decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gleitzeitd.errors import ErrorInfo
+from gleitzeitd.model.ledger import (
+    Attempt,
+    Execution,
+    Fact,
+    LeaseWish,
+    OutputChunk,
+    ReadyTask,
+    SkippedTask,
+    TaskKey,
+    WorkflowState,
+)
+from gleitzeitd.model.names import ComponentId, Role, Shard, TaskId, WorkflowId
+from gleitzeitd.plain import Json
+
+
+class Status(StrEnum):
+    """What became of a change; on the wire, ``data_saved.status``."""
+
+    OK = "ok"
+    DUPLICATE = "duplicate"
+    STALE = "stale"
+    CONFLICT = "conflict"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fence:
+    """Under which ownership a change is asked for."""
+
+    role: Role
+    epoch: int
+
+
+class Change:
+    """Base of all changes."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptWorkflow(Change):
+    """Insert a workflow with its tasks."""
+
+    workflow_id: WorkflowId
+    digest: str
+    document: Json
+    inputs: dict[str, Json]
+    correlation_id: str
+    fence: Fence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakeReady(Change):
+    """PENDING to READY."""
+
+    name: str
+    """Of the event that asks: ``workflow_analyzed`` or ``dependencies_satisfied``."""
+    workflow_id: WorkflowId
+    tasks: list[ReadyTask]
+    cursor: int
+    fence: Fence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkipTasks(Change):
+    """PENDING to SKIPPED, or to FAILED."""
+
+    workflow_id: WorkflowId
+    tasks: list[SkippedTask]
+    cursor: int
+    fence: Fence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantLeases(Change):
+    """READY to LEASED, each for itself."""
+
+    shard: Shard
+    leases: list[LeaseWish]
+    fence: Fence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartTask(Change):
+    """LEASED to RUNNING."""
+
+    attempt: Attempt
+    engine_id: ComponentId
+    provider_id: ComponentId
+    started_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompleteTask(Change):
+    """Held to DONE."""
+
+    attempt: Attempt
+    engine_id: ComponentId
+    result: Json
+    output: list[OutputChunk]
+    started_at: str
+    finished_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailTask(Change):
+    """Held to FAILED, RETRY, READY or CANCELLED."""
+
+    attempt: Attempt
+    engine_id: ComponentId
+    error: ErrorInfo
+    output: list[OutputChunk]
+    started_at: str
+    finished_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoseAttempt(Change):
+    """Held to READY: the engine is gone or does not know of it."""
+
+    attempt: Attempt
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WakeTask(Change):
+    """RETRY to READY: the delay is over."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndWorkflow(Change):
+    """All its tasks have ended."""
+
+    workflow_id: WorkflowId
+    state: WorkflowState
+    error: ErrorInfo | None
+    fence: Fence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelWorkflow(Change):
+    """Nothing of it starts any more."""
+
+    workflow_id: WorkflowId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangePriority(Change):
+    """Of tasks that do not run yet."""
+
+    workflow_id: WorkflowId
+    task_ids: list[TaskId]
+    priority: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeShards(Change):
+    """Give shards to an owner, each under a new epoch."""
+
+    role: Role
+    owner: str
+    shards: list[Shard]
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What became of a change, for its asker, for the feed, and for the ledger's timers."""
+
+    status: Status = Status.OK
+    message: str = ""
+    facts: list[Fact] = field(default_factory=list)
+    executions: list[Execution] = field(default_factory=list)
+    refused: list[LeaseWish] = field(default_factory=list)
+    released: list[TaskKey] = field(default_factory=list)
+    """Tasks that no engine holds any more."""
+    waking: list[tuple[Attempt, float]] = field(default_factory=list)
+    """Tasks in RETRY, with the delay in seconds."""
+    cancel: list[tuple[Attempt, ComponentId]] = field(default_factory=list)
+    """Attempts that engines have to end."""

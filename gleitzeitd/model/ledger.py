@@ -1,0 +1,324 @@
+"""What the ledger keeps, and the values in which others speak of it.
+
+Rows are the durable state; changes are what others ask for; :mod:`gleitzeitd.model.transition`
+says what becomes of a change. A task's way through the states:
+
+    PENDING -> READY -> LEASED -> RUNNING -> DONE | FAILED | CANCELLED
+    PENDING -> SKIPPED                      a dependency did not complete
+    LEASED, RUNNING -> READY                the lease ended, the engine is gone
+    LEASED, RUNNING -> RETRY -> READY       it failed, and may be tried again after a while
+    PENDING, READY, RETRY -> CANCELLED      its workflow is cancelled
+    READY, LEASED, RUNNING -> FAILED        its last attempt failed, or it was lost too often
+
+A task's ``attempt`` grows with every lease and is the fencing token: who holds another one is outdated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntFlag, StrEnum
+from typing import NamedTuple, Protocol
+
+from gleitzeitd.errors import ErrorInfo
+from gleitzeitd.model.names import ComponentId, Role, Shard, TaskId, WorkflowId
+from gleitzeitd.model.retry import ONCE, RetryPolicy
+from gleitzeitd.model.workflow import OnLost, Priority
+from gleitzeitd.plain import Json
+
+CRASH_LIMIT = 3
+"""A task that was lost so often with its engine or provider has failed: it may be what kills them."""
+
+
+class TaskState(StrEnum):
+    """Where a task is. The value is its ``status`` in what users see."""
+
+    PENDING = "pending"
+    READY = "queued"
+    LEASED = "assigned"
+    RUNNING = "running"
+    RETRY = "retry_pending"
+    DONE = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+
+
+ENDED = frozenset({TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED, TaskState.SKIPPED})
+HELD = frozenset({TaskState.LEASED, TaskState.RUNNING})
+"""An engine holds the task."""
+
+
+class WorkflowState(StrEnum):
+    """Where a workflow is. The value is its ``status`` in what users see."""
+
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+OPEN = frozenset({WorkflowState.RUNNING, WorkflowState.CANCELLING})
+
+
+class Audience(IntFlag):
+    """Who follows a feed entry, next to the watchers, who get all."""
+
+    NONE = 0
+    RESOLVER = 1
+    QUEUE_MANAGER = 2
+
+    @classmethod
+    def of(cls, role: Role) -> Audience:
+        """The audience that a role is."""
+        return {Role.DEPENDENCY_RESOLVER: cls.RESOLVER, Role.QUEUE_MANAGER: cls.QUEUE_MANAGER}[role]
+
+
+# --- values that travel in events ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedStamp:
+    """The place of an entry in its shard's feed."""
+
+    number: int
+    """Grows by one with every entry of the shard."""
+    after_resolver: int = 0
+    """Number of the entry before this one that the shard's resolver follows. Whoever has not seen that
+    one has a gap."""
+    after_queue_manager: int = 0
+    after_workflow: int = 0
+    """Number of the entry before this one about the same workflow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyTask:
+    """A task that can run now."""
+
+    task_id: TaskId
+    priority: int = Priority.NORMAL.value
+    protocol: str = ""
+    attempt: int = 0
+    """The attempts so far; the next lease makes it one more."""
+    parameters: dict[str, Json] | None = None
+    """With every reference replaced. Only on the way to the ledger; the feed leaves it out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedTask:
+    """A task that will not run."""
+
+    task_id: TaskId
+    error: ErrorInfo
+    failed: bool = False
+    """It counts as failed itself: its parameters could not be made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseWish:
+    """A queue manager's wish to give a task to an engine."""
+
+    workflow_id: WorkflowId
+    task_id: TaskId
+    attempt: int
+    """The attempts so far, as the queue manager knows them."""
+    engine_id: ComponentId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """All that an engine needs for one attempt."""
+
+    workflow_id: WorkflowId
+    task_id: TaskId
+    attempt: int
+    engine_id: ComponentId
+    method: str
+    protocol: str
+    parameters: dict[str, Json] = field(default_factory=dict)
+    timeout: float | None = None
+    correlation_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputChunk:
+    """Something that a task wrote."""
+
+    stream: str
+    """``stdout`` or ``stderr``."""
+    text: str
+
+
+class TaskKey(NamedTuple):
+    """A task, among all workflows."""
+
+    workflow_id: WorkflowId
+    task_id: TaskId
+
+
+class Attempt(NamedTuple):
+    """One attempt of a task."""
+
+    workflow_id: WorkflowId
+    task_id: TaskId
+    attempt: int
+
+    @property
+    def key(self) -> TaskKey:
+        """The task."""
+        return TaskKey(self.workflow_id, self.task_id)
+
+
+# --- rows ---------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class TaskRow:
+    """One task. Its large values (parameters, result, output) are kept beside it."""
+
+    workflow_id: WorkflowId
+    task_id: TaskId
+    name: str
+    position: int
+    """In the order of the document, from 0."""
+    method: str
+    protocol: str
+    dependencies: tuple[TaskId, ...] = ()
+    priority: int = Priority.NORMAL.value
+    timeout: float | None = None
+    retry: RetryPolicy = ONCE
+    on_lost: OnLost = OnLost.RERUN
+    state: TaskState = TaskState.PENDING
+    attempt: int = 0
+    owner: ComponentId | None = None
+    """The engine that holds it, or held it last."""
+    provider: ComponentId | None = None
+    failures: int = 0
+    """Ends of an attempt that were the task's own; the retry policy counts these."""
+    crashes: int = 0
+    """Attempts lost with an engine or a provider."""
+    error: ErrorInfo | None = None
+    """Of the last attempt that failed, or why it was skipped."""
+    retry_delay: float | None = None
+    """Seconds, while in RETRY; armed in full again when the ledger restarts."""
+    ready_at: str = ""
+    started_at: str = ""
+    finished_at: str = ""
+
+    @property
+    def key(self) -> TaskKey:
+        """What names it."""
+        return TaskKey(self.workflow_id, self.task_id)
+
+
+@dataclass(slots=True, kw_only=True)
+class WorkflowRow:
+    """One workflow."""
+
+    workflow_id: WorkflowId
+    name: str
+    shard: Shard
+    digest: str
+    correlation_id: str
+    document: Json
+    """``model.workflow.Workflow`` as plain data."""
+    inputs: dict[str, Json]
+    state: WorkflowState = WorkflowState.RUNNING
+    reason: str = ""
+    """Why it was cancelled."""
+    error: ErrorInfo | None = None
+    tasks: int = 0
+    open_tasks: int = 0
+    """Tasks that have not ended."""
+    last_number: int = 0
+    """Of its last feed entry."""
+    submitted_at: str = ""
+    finished_at: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class ShardRow:
+    """A shard's feed, and who owns it."""
+
+    shard: Shard
+    number: int = 0
+    """Of the last entry."""
+    last_resolver: int = 0
+    """Of the last entry that the resolver follows."""
+    last_queue_manager: int = 0
+    cursor: int = 0
+    """Up to where the resolver's decisions are durable."""
+    resolver: str = ""
+    """The owner's incarnation."""
+    resolver_epoch: int = 0
+    queue_manager: str = ""
+    queue_manager_epoch: int = 0
+
+    def epoch(self, role: Role) -> int:
+        """Of the shard's owner of that role; 0 if there never was one."""
+        return self.resolver_epoch if role is Role.DEPENDENCY_RESOLVER else self.queue_manager_epoch
+
+    def owner(self, role: Role) -> str:
+        """The incarnation that owns the shard for that role."""
+        return self.resolver if role is Role.DEPENDENCY_RESOLVER else self.queue_manager
+
+    def last(self, role: Role) -> int:
+        """The last number that the role follows."""
+        return self.last_resolver if role is Role.DEPENDENCY_RESOLVER else self.last_queue_manager
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One feed entry: what became true."""
+
+    name: str
+    """Of the event that publishes it."""
+    workflow_id: WorkflowId
+    shard: Shard
+    correlation_id: str
+    audience: Audience
+    stamp: FeedStamp
+    body: dict[str, Json]
+    """The event's fields, but for ``feed``. A result is left out when it is kept, and put back when read."""
+
+
+class Value(StrEnum):
+    """The large values kept beside a task's row."""
+
+    PARAMETERS = "parameters"
+    RESULT = "result"
+    OUTPUT = "output"
+
+
+class Rows(Protocol):
+    """The rows within one transaction. What is put is seen by what is read after it."""
+
+    def task(self, key: TaskKey) -> TaskRow | None: ...
+
+    def put_task(self, row: TaskRow) -> None: ...
+
+    def open_tasks(self, workflow_id: WorkflowId) -> list[TaskRow]:
+        """Those that have not ended, in document order."""
+        ...
+
+    def all_done(self, workflow_id: WorkflowId, task_ids: tuple[TaskId, ...]) -> bool:
+        """Whether each of these is DONE."""
+        ...
+
+    def value(self, key: TaskKey, kind: Value) -> Json:
+        """None if there is none."""
+        ...
+
+    def put_value(self, key: TaskKey, kind: Value, value: Json) -> None: ...
+
+    def workflow(self, workflow_id: WorkflowId) -> WorkflowRow | None: ...
+
+    def put_workflow(self, row: WorkflowRow) -> None: ...
+
+    def shard(self, shard: Shard) -> ShardRow: ...
+
+    def put_shard(self, row: ShardRow) -> None: ...
+
+    def append(self, fact: Fact) -> None:
+        """Keep a feed entry."""
+        ...

@@ -1,0 +1,134 @@
+"""The contract every backend fulfils; ``tests/stores/contract.py`` checks it.
+
+A store keeps the ledger's rows. It decides nothing: inside one transaction it hands its rows to
+:func:`gleitzeitd.model.transition.apply`, change by change, and commits once for all of them.
+A method that cannot read or write raises :class:`gleitzeitd.errors.StoreError`; then nothing of the
+call has happened.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gleitzeitd.model.change import Change, Outcome
+from gleitzeitd.model.ledger import (
+    Attempt,
+    Audience,
+    Fact,
+    OutputChunk,
+    ReadyTask,
+    ShardRow,
+    TaskRow,
+    TaskState,
+    WorkflowRow,
+)
+from gleitzeitd.model.names import ComponentId, Shard, TaskId, WorkflowId
+from gleitzeitd.plain import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """What a ledger has to arm again when it starts."""
+
+    shards: list[ShardRow]
+    """All of them, in order."""
+    held: list[tuple[Attempt, ComponentId]] = field(default_factory=list)
+    """Attempts leased or running, with the engine."""
+    waking: list[tuple[Attempt, float]] = field(default_factory=list)
+    """Tasks in RETRY, with their full delay in seconds."""
+    cancelling: list[WorkflowId] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenWorkflow:
+    """An unfinished workflow, as a resolver takes it over."""
+
+    row: WorkflowRow
+    states: dict[TaskId, TaskState]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyEntry:
+    """A ready task, as a queue manager takes it over."""
+
+    workflow_id: WorkflowId
+    correlation_id: str
+    task: ReadyTask
+
+
+class Store(ABC):
+    """A place that remembers across restarts. One process at a time has it open."""
+
+    @abstractmethod
+    async def open(self) -> Recovered:
+        """Take exclusive hold, check integrity, bring the schema up to date.
+
+        Raises:
+            StoreLocked: another process has it.
+            StoreCorrupt: it is damaged, or from a newer version; the message says what to do.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release every resource. Safe to call twice, and without ``open``."""
+
+    @abstractmethod
+    async def commit(self, changes: Sequence[Change], at: str) -> list[Outcome]:
+        """Apply the changes in order, in one transaction, durable when this returns.
+
+        ``at`` is the wall clock, ISO 8601 UTC.
+        """
+
+    @abstractmethod
+    async def feed(self, shard: Shard, audience: Audience, after: int, limit: int) -> list[Fact]:
+        """Entries of a shard with numbers over ``after``, in order, that the audience follows.
+
+        The results of ``task_completed`` entries are in their bodies.
+        """
+
+    @abstractmethod
+    async def history(self, workflow_id: WorkflowId, after: int, limit: int) -> list[Fact]:
+        """Entries about one workflow with numbers over ``after``, in order, without results."""
+
+    @abstractmethod
+    async def open_workflows(
+        self, shard: Shard, after: WorkflowId | None, limit: int
+    ) -> tuple[list[OpenWorkflow], int]:
+        """Unfinished workflows of a shard, by id, beginning after ``after``; and the shard's number at that time."""
+
+    @abstractmethod
+    async def ready_tasks(
+        self, shard: Shard, after: tuple[WorkflowId, TaskId] | None, limit: int
+    ) -> tuple[list[ReadyEntry], int]:
+        """READY tasks of a shard, by workflow_id and position, beginning after ``after``; and the shard's number."""
+
+    @abstractmethod
+    async def workflow(self, workflow_id: WorkflowId) -> WorkflowRow | None:
+        """One workflow."""
+
+    @abstractmethod
+    async def workflows(
+        self, *, status: str | None, name_contains: str | None, before: str | None, limit: int
+    ) -> list[WorkflowRow]:
+        """Workflows, newest first, without ``document`` (it is None); ``before`` is the ``submitted_at/workflow_id``
+        of the last one of the page before."""
+
+    @abstractmethod
+    async def tasks(self, workflow_id: WorkflowId, after: int, limit: int) -> list[TaskRow]:
+        """Tasks of a workflow with positions over ``after``, in document order."""
+
+    @abstractmethod
+    async def results(self, workflow_id: WorkflowId, task_ids: Sequence[TaskId]) -> dict[TaskId, Json]:
+        """Results of those of these tasks that are DONE; of all, if ``task_ids`` is empty."""
+
+    @abstractmethod
+    async def output(
+        self, workflow_id: WorkflowId, task_ids: Sequence[TaskId]
+    ) -> dict[TaskId, list[OutputChunk]]:
+        """What these tasks wrote in their last attempt that has ended; of all, if ``task_ids`` is empty."""
+
+    @abstractmethod
+    async def counts(self) -> dict[str, int]:
+        """Workflows by status, for metrics."""
