@@ -7,7 +7,8 @@
     stores/     where it is kept: one contract, several backends            imports model
     providers/  who does the work: one contract, one file per protocol      imports model
     runtime/    how it runs: asyncio, Socket.IO, systemd, clocks            imports all of the above
-    config.py   TOML files -> settings; settings -> reference TOML          imports plain, errors
+    config/     TOML files -> settings; settings -> reference TOML          imports model, bounds, ...
+    bounds.py   what a setting may be, declared with its field              imports nothing
     roles.py    THE table: role -> machine, settings, performer             imports runtime
     client.py   the Python client          cli/   the gleitzeit command     import runtime
 """

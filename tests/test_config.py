@@ -39,7 +39,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueManager:
-    """Which task runs next."""
+    """Which task ``runs`` next."""
 
     lease_seconds: float = bounded(60.0, above=0, most=3600, unit="seconds")
     """How long an engine may keep a task
@@ -445,7 +445,7 @@ def test_the_shipped_file_says_meaning_type_unit_and_bounds_of_each_key() -> Non
         "#lease_seconds = 60.0",
     ]
     assert "# One of priority, arrival." in lines
-    assert "# List of text, 1 to 3 items." in lines
+    assert "# List of texts, 1 to 3 items." in lines
     assert "# Text, at least 1 character." in lines
     assert "# Text, 0 to 20 characters. Secret." in lines
     assert "#[hub.tls]" in lines

@@ -166,7 +166,11 @@ def _key(name: str) -> str:
 def _class_doc(cls: type) -> str:
     # A dataclass without a docstring is given its signature as one.
     doc = inspect.cleandoc(cls.__doc__ or "")
-    return "" if doc.startswith(f"{cls.__name__}(") else " ".join(doc.split())
+    return "" if doc.startswith(f"{cls.__name__}(") else _words(doc)
+
+
+def _words(doc: str) -> str:
+    return " ".join(doc.replace("``", "").split())
 
 
 @cache
@@ -184,5 +188,5 @@ def _field_docs(cls: type) -> dict[str, str]:
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
                 match text:
                     case ast.Expr(value=ast.Constant(value=str(words))):
-                        docs[field.target.id] = " ".join(words.split())
+                        docs[field.target.id] = _words(words)
     return docs

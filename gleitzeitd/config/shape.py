@@ -29,6 +29,7 @@ _WORDS = {
     dict: "table",
     Any: "any value",
 }
+_PLURALS = {"text": "texts", "whole number": "whole numbers", "number": "numbers", "table": "tables"}
 _SHOWN = 60  # characters of a wrong value that a message repeats
 
 
@@ -108,7 +109,7 @@ def choices(want: Any) -> list[Any]:
 
 
 def in_words(want: Any) -> str:
-    """The type as an operator would say it: ``list of text``, ``one of debug, info``."""
+    """The type as an operator would say it: ``list of texts``, ``one of debug, info``."""
     want = bare(want)
     if known := choices(want):
         return f"one of {', '.join(map(str, known))}"
@@ -117,7 +118,8 @@ def in_words(want: Any) -> str:
             in_words(option) for option in typing.get_args(want) if option is not types.NoneType
         )
     if is_list(want):
-        return f"list of {in_words(typing.get_args(want)[0])}"
+        item = in_words(typing.get_args(want)[0])
+        return f"list of {_PLURALS.get(item, item)}"
     return _WORDS.get(want, "table")
 
 
