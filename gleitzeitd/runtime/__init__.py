@@ -1,0 +1,1 @@
+"""How it runs: asyncio, Socket.IO, aiohttp, clocks, timers, systemd, journal, health, security."""

@@ -1,0 +1,16 @@
+"""The two clocks. Decisions use the first; the second is shown to people and never compared."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+
+def monotonic() -> float:
+    """Seconds since an arbitrary instant; never goes back."""
+    return time.monotonic()
+
+
+def utc_now() -> str:
+    """The wall clock as ISO 8601 with milliseconds: ``2026-01-01T00:00:00.000Z``."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
