@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
+from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.events.base import Envelope, Event
+from gleitzeitd.events.hub import NoComponentsAvailable
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json
 
@@ -164,6 +166,14 @@ class Machine:
 
     def hub_connected(self, now: float, at: str) -> Effects:
         """A hub can be reached (again): tell it what only we know."""
+        return []
+
+    def undeliverable(self, notice: NoComponentsAvailable, asked: Ask | None, now: float, at: str) -> Effects:
+        """The hub found nobody for an event of ours; an ask is repeated anyway."""
+        return []
+
+    def refused(self, asked: Ask, error: ErrorInfo, now: float, at: str) -> Effects:
+        """The hub refused an ask of ours; it is not repeated."""
         return []
 
     def drain(self, now: float, at: str) -> Effects:

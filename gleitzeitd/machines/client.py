@@ -1,0 +1,258 @@
+"""A client's half of a conversation: requests that get one answer each, and workflows to watch.
+
+Everything a person or a program is to be told leaves as a :class:`~gleitzeitd.machines.base.Call`
+whose request says what has come; the performer hands it to whoever waits. A watched workflow's
+facts come in order and without gaps: a missing one is fetched from the ledger first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gleitzeitd.errors import ErrorInfo
+from gleitzeitd.events import Event
+from gleitzeitd.events import dependency_resolver as d
+from gleitzeitd.events import execution_engine as e
+from gleitzeitd.events import hub as h
+from gleitzeitd.events import persistence as p
+from gleitzeitd.events import protocol_registry as r
+from gleitzeitd.events import provider as v
+from gleitzeitd.events import queue_manager as q
+from gleitzeitd.machines.base import Ask, Call, CancelAsk, Context, Effects, Machine, Request
+from gleitzeitd.machines.feed import read_entry, stamp_of
+from gleitzeitd.model.names import ComponentId, Role, WorkflowId
+
+HISTORY_PAGE = 500
+"""Feed entries fetched at once."""
+_HISTORY = "watch/history/"
+_SUBSCRIBE = "watch/subscribe/"
+
+
+@dataclass(frozen=True, slots=True)
+class Answered(Request):
+    """The answer to a request; the call's id is the request's."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered(Request):
+    """Nobody is there to answer a request yet; it is being repeated."""
+
+    notice: h.NoComponentsAvailable
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedByHub(Request):
+    """The hub does not pass a request on; it is not repeated."""
+
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Published(Request):
+    """Something that is watched has happened; the call's id is its topic."""
+
+    event: Event
+    correlation_id: str
+
+
+@dataclass(slots=True)
+class _Watch:
+    cursor: int
+    """Number of the last entry passed on."""
+    fetching: bool = True
+
+
+@dataclass(slots=True)
+class Client(Machine):
+    """One client's connection."""
+
+    role = Role.CLIENT
+
+    component_id: ComponentId
+    _watches: dict[str, _Watch] = field(default_factory=dict)
+
+    # --- what the person or program wants -----------------------------------------------------
+
+    def ask(self, request_id: str, event: Event) -> Effects:
+        """Send a request; its answer comes as a call of this id."""
+        assert not request_id.startswith("watch/")
+        return [Ask(request_id, event)]
+
+    def forget(self, request_id: str) -> Effects:
+        """Nobody waits for the answer any more."""
+        return [CancelAsk(request_id)]
+
+    def watch(self, topic: str, after: int = 0) -> Effects:
+        """Follow a workflow from the entry after ``after`` on; or ``components``, ``queues``, ``*``."""
+        self._watches[topic] = _Watch(after, fetching=_has_history(topic))
+        return [Ask(_SUBSCRIBE + topic, h.Subscribe(topics=[topic]))]
+
+    def unwatch(self, topic: str) -> Effects:
+        """No more of it."""
+        self._watches.pop(topic, None)
+        stop: Effects = [CancelAsk(_SUBSCRIBE + topic), CancelAsk(_HISTORY + topic)]
+        return [*stop, Ask(f"unsubscribe {topic}", h.Unsubscribe(topics=[topic]))]
+
+    # --- sessions -----------------------------------------------------------------------------
+
+    def hub_connected(self, now: float, at: str) -> Effects:
+        """A hub remembers no subscription of an earlier connection."""
+        return [Ask(_SUBSCRIBE + topic, h.Subscribe(topics=[topic])) for topic in self._watches]
+
+    def undeliverable(
+        self, notice: h.NoComponentsAvailable, asked: Ask | None, now: float, at: str
+    ) -> Effects:
+        """Tell who waits, so that a timeout can say why."""
+        return [Call(asked.key, Undelivered(notice))] if asked is not None else []
+
+    def refused(self, asked: Ask, error: ErrorInfo, now: float, at: str) -> Effects:
+        """Tell who waits."""
+        return [Call(asked.key, RefusedByHub(error))]
+
+    # --- answers ------------------------------------------------------------------------------
+
+    def _answer(self, event: Event, ctx: Context) -> Effects:
+        return [Call(ctx.asked.key, Answered(event))] if ctx.asked is not None else []
+
+    def on_workflow_submitted(self, event: d.WorkflowSubmitted, ctx: Context) -> Effects:
+        return self._answer(event, ctx)
+
+    def on_workflow_refused(self, event: d.WorkflowRefused, ctx: Context) -> Effects:
+        return self._answer(event, ctx)
+
+    def on_status_response(self, event: d.StatusResponse, ctx: Context) -> Effects:
+        return self._answer(event, ctx)
+
+    def on_data_saved(self, event: p.DataSaved, ctx: Context) -> Effects:
+        return self._answer(event, ctx)
+
+    def on_persistence_error(self, event: p.PersistenceError, ctx: Context) -> Effects:
+        return self._answer(event, ctx)
+
+    def on_component_list(self, event: h.ComponentList, ctx: Context) -> Effects:
+        return self._answer(event, ctx)
+
+    def on_trace_data(self, event: h.TraceData, ctx: Context) -> Effects:
+        return self._answer(event, ctx)
+
+    def on_protocol_registered(self, event: r.ProtocolRegistered, ctx: Context) -> Effects:
+        return self._answer(event, ctx)
+
+    def on_protocol_list(self, event: r.ProtocolList, ctx: Context) -> Effects:
+        return self._answer(event, ctx)
+
+    def on_subscribed(self, event: h.Subscribed, ctx: Context) -> Effects:
+        if ctx.asked is None or not ctx.asked.key.startswith(_SUBSCRIBE):
+            return []
+        # Only what was published before the subscription has to be fetched.
+        return self._fetch(ctx.asked.key.removeprefix(_SUBSCRIBE))
+
+    def on_data_retrieved(self, event: p.DataRetrieved, ctx: Context) -> Effects:
+        if ctx.asked is None or not ctx.asked.key.startswith(_HISTORY):
+            return self._answer(event, ctx)
+        topic = ctx.asked.key.removeprefix(_HISTORY)
+        watch = self._watches.get(topic)
+        if watch is None:
+            return []
+        watch.fetching = False
+        effects: Effects = []
+        for item in event.items:
+            entry = read_entry(item)
+            effects += self._pass_on(topic, watch, entry.event, entry.correlation_id)
+        return effects + (self._fetch(topic) if event.next is not None else [])
+
+    def _fetch(self, topic: str) -> Effects:
+        watch = self._watches.get(topic)
+        if watch is None or not _has_history(topic):
+            return []
+        watch.fetching = True
+        query = p.QueryData(
+            kind_of_data="history", workflow_id=WorkflowId(topic), after=watch.cursor, limit=HISTORY_PAGE
+        )
+        return [Ask(_HISTORY + topic, query)]
+
+    # --- what is published ----------------------------------------------------------------------
+
+    def _published(self, event: Event, ctx: Context) -> Effects:
+        topic = event.topic() or ""
+        watch = self._watches.get(topic)
+        if watch is None:
+            watch = self._watches.get("*")
+            return [Call("*", Published(event, ctx.envelope.correlation_id))] if watch is not None else []
+        stamp = stamp_of(event)
+        if stamp is None:
+            return [Call(topic, Published(event, ctx.envelope.correlation_id))]
+        if stamp.after_workflow > watch.cursor:
+            return [] if watch.fetching else self._fetch(topic)
+        return self._pass_on(topic, watch, event, ctx.envelope.correlation_id)
+
+    def _pass_on(self, topic: str, watch: _Watch, event: Event, correlation_id: str) -> Effects:
+        stamp = stamp_of(event)
+        assert stamp is not None
+        if stamp.number <= watch.cursor:
+            return []
+        watch.cursor = stamp.number
+        return [Call(topic, Published(event, correlation_id))]
+
+    def on_component_disconnected(self, event: h.ComponentDisconnected, ctx: Context) -> Effects:
+        return self._published(event, ctx)
+
+    def on_workflow_analyzed(self, event: d.WorkflowAnalyzed, ctx: Context) -> Effects:
+        return self._published(event, ctx)
+
+    def on_dependencies_satisfied(self, event: d.DependenciesSatisfied, ctx: Context) -> Effects:
+        return self._published(event, ctx)
+
+    def on_task_skipped(self, event: d.TaskSkipped, ctx: Context) -> Effects:
+        return self._published(event, ctx)
+
+    def on_execution_blocked(self, event: d.ExecutionBlocked, ctx: Context) -> Effects:
+        return self._published(event, ctx)
+
+    def on_workflow_cancelling(self, event: d.WorkflowCancelling, ctx: Context) -> Effects:
+        return self._published(event, ctx)
+
+    def on_workflow_completed(self, event: d.WorkflowCompleted, ctx: Context) -> Effects:
+        return self._published(event, ctx)
+
+    def on_workflow_failed(self, event: d.WorkflowFailed, ctx: Context) -> Effects:
+        return self._published(event, ctx)
+
+    def on_workflow_cancelled(self, event: d.WorkflowCancelled, ctx: Context) -> Effects:
+        return self._published(event, ctx)
+
+    def on_enqueue_task(self, event: q.EnqueueTask, ctx: Context) -> Effects:
+        return self._published(event, ctx)
+
+    def on_task_enqueued(self, event: q.TaskEnqueued, ctx: Context) -> Effects:
+        return self._published(event, ctx)
+
+    def on_queue_stats_changed(self, event: q.QueueStatsChanged, ctx: Context) -> Effects:
+        return self._published(event, ctx)
+
+    def on_task_started(self, event: e.TaskStarted, ctx: Context) -> Effects:
+        return self._published(event, ctx)
+
+    def on_task_completed(self, event: e.TaskCompleted, ctx: Context) -> Effects:
+        return self._published(event, ctx)
+
+    def on_task_failed(self, event: e.TaskFailed, ctx: Context) -> Effects:
+        return self._published(event, ctx)
+
+    def on_task_cancelled(self, event: e.TaskCancelled, ctx: Context) -> Effects:
+        return self._published(event, ctx)
+
+    def on_task_lost(self, event: e.TaskLost, ctx: Context) -> Effects:
+        return self._published(event, ctx)
+
+    def on_task_output(self, event: v.TaskOutput, ctx: Context) -> Effects:
+        return self._published(event, ctx)
+
+    def on_task_progress(self, event: v.TaskProgress, ctx: Context) -> Effects:
+        return self._published(event, ctx)
+
+
+def _has_history(topic: str) -> bool:
+    return topic not in ("*", "components", "queues")

@@ -1,0 +1,412 @@
+"""A component's half of the session with its hubs: everything between a machine and the wire.
+
+The link registers on every new connection, answers heartbeats, stamps envelopes, drops repeats,
+and keeps every *ask* open until it is answered: it is sent again, through whatever hub is up,
+with growing delays. A *tell* is sent once, or not at all while no hub is connected. What arrives
+goes to the machine; what the machine wants comes out as :data:`Action`. The link performs no I/O:
+``runtime.component`` and the simulated cluster of the tests both drive this class.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from gleitzeitd.errors import ErrorInfo
+from gleitzeitd.events import Envelope, Event, Kind
+from gleitzeitd.events import hub as h
+from gleitzeitd.events.codec import decode_body, encode_body
+from gleitzeitd.events.persistence import PersistenceError
+from gleitzeitd.machines.base import (
+    Ask,
+    Call,
+    CancelAsk,
+    CancelCall,
+    CancelTimer,
+    Context,
+    Effect,
+    Effects,
+    Machine,
+    Note,
+    Reply,
+    SetTimer,
+    Tell,
+)
+from gleitzeitd.model.names import ComponentId, Role
+from gleitzeitd.plain import Json
+
+SEEN_LIMIT = 8192
+"""Message ids remembered, to drop repeats."""
+EMISSIONS_LIMIT = 8
+"""Emissions of one ask whose answers are still recognised."""
+SWEEP = 0.25
+"""Seconds between looks for asks to be repeated; there is no timer while no ask is open."""
+FIRST_REPEAT = 1.0
+"""Seconds after which an ask is sent again; doubles up to LAST_REPEAT."""
+LAST_REPEAT = 5.0
+UNDELIVERED_REPEAT = 0.2
+"""Seconds after which an ask is sent again that the hub could not deliver; doubles up to LAST_REPEAT."""
+_TIMER = "link/sweep"
+
+CONTROL = frozenset(
+    {"register_component", "heartbeat_response", "cancel_task", "cancel_method", "serve_shards"}
+)
+"""What goes before bulk, next to all replies."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who a component is."""
+
+    component_id: ComponentId
+    role: Role
+    epoch: int
+    """Grows with every start of the process."""
+    version: str = ""
+    hostname: str = ""
+    process_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Transmit:
+    """Send an event on one connection."""
+
+    hub: str
+    """The hub's URL, which names the connection."""
+    name: str
+    envelope: Envelope
+    body: str
+    """JSON text."""
+    control: bool
+    """It goes before bulk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The hub has accepted us on this connection."""
+
+    hub: str
+    capabilities: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The hub will not have us: trying again with the same token makes no sense."""
+
+    hub: str
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Close the connection, and make a new one."""
+
+    hub: str
+    reason: str
+
+
+Action = Transmit | Registered | Refused | Leave | SetTimer | CancelTimer | Call | CancelCall | Note
+Actions = list[Action]
+
+
+@dataclass(slots=True)
+class _OpenAsk:
+    ask: Ask
+    correlation_id: str
+    causation_id: str | None
+    repeat_at: float
+    delay: float
+    emissions: deque[str] = field(default_factory=lambda: deque(maxlen=EMISSIONS_LIMIT))
+
+
+@dataclass(slots=True)
+class Link:
+    """One machine's connections. Inputs are methods; each returns what is to be done, in order."""
+
+    machine: Machine
+    identity: Identity
+    new_correlation: Callable[[], str]
+    """Makes 32 hex digits; handed in so that this stays deterministic."""
+    metrics: dict[str, Json] = field(default_factory=dict)
+    """Sampled by the runtime; sent along with the next heartbeat response."""
+    draining: bool = False
+    started: bool = False
+    _hubs: dict[str, bool] = field(default_factory=dict)  # connection -> registered
+    _asks: OrderedDict[str, _OpenAsk] = field(default_factory=OrderedDict)
+    _emissions: dict[str, str] = field(default_factory=dict)  # message_id -> key of the open ask
+    _seen: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    _emitted: int = 0
+    _sweeping: bool = False
+    _out: Actions = field(default_factory=list)
+    _cause: Envelope | None = None
+    _via: str | None = None  # the connection that the event being handled came by
+
+    # --- connections --------------------------------------------------------------------------
+
+    def connected(self, hub: str, now: float, at: str) -> Actions:
+        """A connection is up; the first thing on it is our registration."""
+        self._hubs[hub] = False
+        me = self.identity
+        hello = h.RegisterComponent(
+            component_id=me.component_id,
+            component_type=me.role,
+            epoch=me.epoch,
+            capabilities=["envelope", "batch"],
+            version=me.version,
+            hostname=me.hostname,
+            process_id=me.process_id,
+        )
+        self._send(hub, hello, self._envelope(hello, self.new_correlation(), None, at))
+        return self._take()
+
+    def disconnected(self, hub: str) -> Actions:
+        """A connection is gone; open asks go by the others, or by the next one."""
+        self._hubs.pop(hub, None)
+        return self._take()
+
+    def is_registered(self) -> bool:
+        """Whether any hub has accepted us."""
+        return any(self._hubs.values())
+
+    def open_asks(self) -> int:
+        """Asks not yet answered."""
+        return len(self._asks)
+
+    # --- what comes in ------------------------------------------------------------------------
+
+    def received(self, hub: str, name: str, envelope: Envelope, body: str, now: float, at: str) -> Actions:
+        """An event has arrived.
+
+        Raises:
+            MalformedEvent, UnknownEvent: it is none that we know; nothing has changed.
+        """
+        event = decode_body(name, envelope, body)
+        if self._repeated(envelope.message_id):
+            return []
+        self._cause, self._via = envelope, hub
+        try:
+            if type(event).link:
+                self._session(hub, event, envelope, now, at)
+            else:
+                self._dispatch(name, event, envelope, now, at)
+        finally:
+            self._cause = self._via = None
+        return self._take()
+
+    def _repeated(self, message_id: str) -> bool:
+        if message_id in self._seen:
+            return True
+        self._seen[message_id] = None
+        if len(self._seen) > SEEN_LIMIT:
+            self._seen.popitem(last=False)
+        return False
+
+    def _dispatch(self, name: str, event: Event, envelope: Envelope, now: float, at: str) -> None:
+        asked = self._answered(event, envelope)
+        if asked is None and isinstance(event, PersistenceError) and event.error.retryable:
+            return  # The ask stays open and is repeated: the ledger may recover.
+        ctx = Context(envelope, now, at, asked)
+        self._perform(self.machine.handle(name, event, ctx), now, at)
+
+    def _answered(self, event: Event, envelope: Envelope) -> Ask | None:
+        """The ask that this event answers, which is closed thereby."""
+        key = self._emissions.get(envelope.causation_id or "")
+        # A fact can be caused by our ask without answering it: only what is addressed to us does.
+        if key is None or envelope.reply_to != self.identity.component_id:
+            return None
+        retry = isinstance(event, PersistenceError) and event.error.retryable
+        if retry and self.identity.role is not Role.CLIENT:
+            return None
+        return self._close(key)
+
+    def _close(self, key: str) -> Ask | None:
+        entry = self._asks.pop(key, None)
+        if entry is None:
+            return None
+        for message_id in entry.emissions:
+            self._emissions.pop(message_id, None)
+        return entry.ask
+
+    def _session(self, hub: str, event: Event, envelope: Envelope, now: float, at: str) -> None:
+        match event:
+            case h.Heartbeat(number=number):
+                self._heartbeat(hub, number, at)
+            case h.ComponentRegistered():
+                self._hubs[hub] = True
+                self._out.append(Registered(hub, frozenset(event.capabilities)))
+                if not self.started:
+                    self.started = True
+                    self._perform(self.machine.start(now, at), now, at)
+                self._perform(self.machine.hub_connected(now, at), now, at)
+                self._repeat(self._asks.values(), now, at)
+            case h.RegistrationRefused(error=error):
+                self._out.append(Refused(hub, error))
+            case h.NoComponentsAvailable():
+                self._undeliverable(event, envelope, now, at)
+            case h.EventRefused(error=error):
+                self._refused(event.event, error, envelope, now, at)
+            case h.HubLeaving(reason=reason):
+                self._hubs[hub] = False
+                self._out.append(Leave(hub, reason))
+            case _:
+                raise AssertionError(f"no rule for {event!r}")
+
+    def _heartbeat(self, hub: str, number: int, at: str) -> None:
+        metrics, self.metrics = self.metrics, {}
+        if metrics:
+            metrics = {**metrics, **self.machine.figures()}
+        answer = h.HeartbeatResponse(
+            number=number,
+            status="draining" if self.draining else "healthy",
+            load=self.machine.load(),
+            metrics=metrics,
+            inventory=self.machine.inventory(),
+        )
+        self._send(hub, answer, self._envelope(answer, self._cause_correlation(), None, at))
+
+    def _undeliverable(
+        self, notice: h.NoComponentsAvailable, envelope: Envelope, now: float, at: str
+    ) -> None:
+        key = self._emissions.get(envelope.causation_id or "")
+        entry = self._asks.get(key) if key is not None else None
+        if entry is not None:
+            first = entry.delay == FIRST_REPEAT and len(entry.emissions) == 1
+            entry.delay = UNDELIVERED_REPEAT if first else min(entry.delay * 2, LAST_REPEAT)
+            entry.repeat_at = now + entry.delay
+        asked = entry.ask if entry is not None else None
+        self._perform(self.machine.undeliverable(notice, asked, now, at), now, at)
+
+    def _refused(self, name: str, error: ErrorInfo, envelope: Envelope, now: float, at: str) -> None:
+        key = self._emissions.get(envelope.causation_id or "")
+        asked = self._close(key) if key is not None else None
+        self._out.append(Note("warning", "the hub refused an event", {"event": name, "error": str(error)}))
+        if asked is not None:
+            self._perform(self.machine.refused(asked, error, now, at), now, at)
+
+    def timer_expired(self, key: str, now: float, at: str) -> Actions:
+        """A timer set by an earlier action has expired."""
+        if key == _TIMER:
+            self._sweeping = False
+            due = [entry for entry in self._asks.values() if entry.repeat_at <= now]
+            self._repeat(due, now, at)
+            self._sweep()
+        else:
+            self._perform(self.machine.timer_expired(key, now, at), now, at)
+        return self._take()
+
+    def call_finished(self, call_id: str, answer: object, now: float, at: str) -> Actions:
+        """The performer has finished a call; ``answer`` may be an exception."""
+        self._perform(self.machine.call_finished(call_id, answer, now, at), now, at)
+        return self._take()
+
+    def settle(self, now: float, at: str) -> Actions:
+        """The inbox is empty for now."""
+        self._perform(self.machine.settle(now, at), now, at)
+        return self._take()
+
+    def drain(self, now: float, at: str) -> Actions:
+        """The process is asked to end."""
+        self.draining = True
+        self._perform(self.machine.drain(now, at), now, at)
+        return self._take()
+
+    def perform(self, effects: Effects, now: float, at: str) -> Actions:
+        """Carry out effects that come from outside: a client's wish."""
+        self._perform(effects, now, at)
+        return self._take()
+
+    # --- what goes out ------------------------------------------------------------------------
+
+    def _perform(self, effects: Effects, now: float, at: str) -> None:
+        for effect in effects:
+            self._perform_one(effect, now, at)
+
+    def _perform_one(self, effect: Effect, now: float, at: str) -> None:
+        match effect:
+            case Tell(event, to, correlation_id):
+                self._tell(event, to, correlation_id, at)
+            case Ask(key, event, _, correlation_id):
+                self._close(key)
+                cause = self._cause.message_id if self._cause else None
+                entry = _OpenAsk(
+                    effect,
+                    correlation_id or self._cause_correlation(),
+                    cause,
+                    now + FIRST_REPEAT,
+                    FIRST_REPEAT,
+                )
+                self._asks[key] = entry
+                self._emit_ask(key, entry, at)
+                self._sweep()
+            case CancelAsk(key):
+                self._close(key)
+            case Reply(event, to):
+                envelope = self._envelope(event, to.correlation_id, to.source_component, at)
+                self._route(event, replace(envelope, causation_id=to.message_id))
+            case SetTimer() | CancelTimer() | Call() | CancelCall() | Note():
+                self._out.append(effect)
+            case _:
+                raise AssertionError(f"{effect!r} is for hubs")
+
+    def _tell(self, event: Event, to: ComponentId | None, correlation_id: str | None, at: str) -> None:
+        if self._hub() is not None:
+            self._route(event, self._envelope(event, correlation_id or self._cause_correlation(), to, at))
+
+    def _repeat(self, entries: Iterable[_OpenAsk], now: float, at: str) -> None:
+        for entry in list(entries):
+            entry.delay = min(entry.delay * 2, LAST_REPEAT)
+            entry.repeat_at = now + entry.delay
+            self._emit_ask(entry.ask.key, entry, at)
+
+    def _emit_ask(self, key: str, entry: _OpenAsk, at: str) -> None:
+        if self._hub() is None:
+            return
+        envelope = self._envelope(entry.ask.event, entry.correlation_id, entry.ask.to, at)
+        envelope = replace(envelope, causation_id=entry.causation_id)
+        if len(entry.emissions) == EMISSIONS_LIMIT:
+            self._emissions.pop(entry.emissions[0], None)
+        entry.emissions.append(envelope.message_id)
+        self._emissions[envelope.message_id] = key
+        self._route(entry.ask.event, envelope)
+
+    def _sweep(self) -> None:
+        if self._asks and not self._sweeping:
+            self._sweeping = True
+            self._out.append(SetTimer(_TIMER, SWEEP))
+
+    def _hub(self) -> str | None:
+        """The connection to send by: the one that the cause came by, else the first that is up."""
+        if self._via is not None and self._hubs.get(self._via):
+            return self._via
+        return next((hub for hub, registered in self._hubs.items() if registered), None)
+
+    def _route(self, event: Event, envelope: Envelope) -> None:
+        hub = self._hub()
+        if hub is not None:
+            self._send(hub, event, envelope)
+
+    def _send(self, hub: str, event: Event, envelope: Envelope) -> None:
+        control = event.kind is Kind.REPLY or event.name in CONTROL
+        self._out.append(Transmit(hub, event.name, envelope, encode_body(event), control))
+
+    def _cause_correlation(self) -> str:
+        return self._cause.correlation_id if self._cause is not None else self.new_correlation()
+
+    def _envelope(self, event: Event, correlation_id: str, to: ComponentId | None, at: str) -> Envelope:
+        self._emitted += 1
+        me = self.identity
+        return Envelope(
+            message_id=f"{me.component_id}.{me.epoch:x}.{self._emitted:x}",
+            correlation_id=correlation_id,
+            source_component=me.component_id,
+            timestamp=at,
+            causation_id=self._cause.message_id if self._cause is not None else None,
+            reply_to=to,
+            shard=event.shard(),
+            topic=event.topic(),
+        )
+
+    def _take(self) -> Actions:
+        out, self._out = self._out, []
+        return out
