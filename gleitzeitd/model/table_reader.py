@@ -1,0 +1,171 @@
+"""Reads values out of the tables of a document and collects what is wrong with them.
+
+Nothing here raises: each method notes a problem with its place and returns what one can go on with, so
+that the reader finds everything in one pass. A key without a value is as good as absent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable
+from enum import StrEnum
+from typing import TypeVar
+
+from gleitzeitd.model.names import NAME_LIMIT
+from gleitzeitd.model.problem import Problem
+from gleitzeitd.model.workflow import DEPTH_LIMIT
+from gleitzeitd.plain import Json, describe, did_you_mean
+
+PROBLEMS_LIMIT = 100
+"""Problems, and warnings, that are told one by one."""
+INTEGER_LIMIT = 2**53
+"""Beyond it, a whole number does not survive a JSON reader that uses floats."""
+
+_SUGGESTIONS_LIMIT = 20
+_SUGGESTED_AMONG = 1000
+_SHOWN = 80
+
+Path = tuple[str | int, ...]
+E = TypeVar("E", bound=StrEnum)
+
+
+class TableReader:
+    """Problems and warnings of one document, and the ways to read its values."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self.count = 0
+        """Of all problems, also those past PROBLEMS_LIMIT."""
+        self.suggestions = 0
+
+    def problem(self, path: Path, message: str) -> None:
+        self.count += 1
+        if len(self.problems) < PROBLEMS_LIMIT:
+            self.problems.append(Problem(path=path, message=message))
+
+    def warn(self, path: Path, message: str) -> None:
+        if len(self.warnings) < PROBLEMS_LIMIT:
+            self.warnings.append(Problem(path=path, message=message))
+
+    def suggest(self, word: str, known: Collection[str]) -> str:
+        # To look for the nearest is slow: not for thousands of words, nor among thousands.
+        self.suggestions += 1
+        if self.suggestions > _SUGGESTIONS_LIMIT or len(known) > _SUGGESTED_AMONG or len(word) > NAME_LIMIT:
+            return ""
+        return did_you_mean(word, known)
+
+    def known_keys(self, table: dict[str, Json], known: Collection[str], path: Path) -> None:
+        for key in table:
+            if key not in known:
+                self.problem((*path, key), f"unknown key{self.suggest(key, known)}")
+
+    def table(self, value: Json, path: Path) -> dict[str, Json]:
+        if value is None:
+            return {}
+        if isinstance(value, dict):
+            return value
+        self.problem(path, f"expected a table, found {describe(value)}")
+        return {}
+
+    def text(self, table: dict[str, Json], key: str, path: Path, limit: int | None = None) -> str | None:
+        value = table.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            self.problem((*path, key), f"expected text, found {describe(value)}; put it in quotes")
+            return None
+        if limit is not None and len(value) > limit:
+            self.problem((*path, key), f"{len(value)} characters; at most {limit} are possible")
+        return value
+
+    def texts(self, table: dict[str, Json], key: str, path: Path) -> list[Json]:
+        value = table.get(key)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            self.problem((*path, key), f"expected a list, found {describe(value)}")
+            return []
+        for index, item in enumerate(value):
+            if not isinstance(item, str):
+                self.problem((*path, key, index), f"expected text, found {describe(item)}; put it in quotes")
+        return value
+
+    def number(
+        self, table: dict[str, Json], key: str, path: Path, bounds: tuple[float, float]
+    ) -> float | None:
+        value = table.get(key)
+        if value is None:
+            return None
+        low, high = bounds
+        if type(value) not in (int, float) or not low <= value <= high:
+            self.problem((*path, key), f"expected a number from {low:g} to {high:g}, found {shown(value)}")
+            return None
+        return float(value)
+
+    def flag(self, table: dict[str, Json], key: str, path: Path, *, default: bool) -> bool:
+        value = table.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self.problem((*path, key), f"expected true or false, found {describe(value)}")
+            return default
+        return value
+
+    def choice(self, table: dict[str, Json], key: str, path: Path, kind: type[E], default: E) -> E:
+        value = table.get(key)
+        if value is None:
+            return default
+        names = [member.value for member in kind]
+        if not isinstance(value, str) or value not in names:
+            hint = self.suggest(value, names) if isinstance(value, str) else ""
+            self.problem((*path, key), f"expected one of {', '.join(names)}, found {shown(value)}{hint}")
+            return default
+        return kind(value)
+
+
+def not_plain(document: Json) -> Iterable[tuple[Path, str]]:
+    """Whatever JSON could not carry unchanged to every component."""
+    pending: list[tuple[Path, Json]] = [((), document)]
+    while pending:
+        path, value = pending.pop()
+        if len(path) > DEPTH_LIMIT:
+            yield path, f"nested more than {DEPTH_LIMIT} levels deep"
+        elif type(value) is dict:
+            for key in reversed(value):
+                if type(key) is not str or not _is_text(key):
+                    yield path, f"the key {key!r} is no text; put it in quotes"
+                    continue
+                pending.append(((*path, key), value[key]))
+        elif type(value) is list:
+            pending.extend(((*path, index), item) for index, item in reversed(list(enumerate(value))))
+        else:
+            wrong = _wrong_scalar(value)
+            if wrong:
+                yield path, wrong
+
+
+def _wrong_scalar(value: Json) -> str:
+    if value is None or type(value) is bool:
+        return ""
+    if type(value) is str:
+        return "" if _is_text(value) else "half a character (a lone surrogate) is in the text"
+    if type(value) is int:
+        return (
+            "" if -INTEGER_LIMIT <= value <= INTEGER_LIMIT else "a whole number beyond 2^53; write it as text"
+        )
+    if type(value) is float:
+        return "" if math.isfinite(value) else "NaN and Infinity are no JSON"
+    return f"{type(value).__name__} is no JSON"
+
+
+def _is_text(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def shown(value: Json) -> str:
+    """A value in a message, cut if it is long."""
+    if isinstance(value, (dict, list)):
+        return describe(value)
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
