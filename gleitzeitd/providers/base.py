@@ -17,11 +17,14 @@ Promises of every provider, checked by ``tests/providers/contract.py``:
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from gleitzeitd.errors import TaskTimeout
 from gleitzeitd.model.protocol import Protocol
 from gleitzeitd.plain import Json
 
@@ -100,3 +103,24 @@ class Provider(ABC):
     async def health(self) -> str:
         """``ok``, or what is wrong, in words for an operator."""
         return "ok"
+
+
+@asynccontextmanager
+async def time_limit(seconds: float | None) -> AsyncIterator[None]:
+    """Cancel what runs inside after ``seconds``; None is no limit.
+
+    Raises:
+        TaskTimeout: the time was over; whatever the inside did about its cancellation is done.
+    """
+    try:
+        async with asyncio.timeout(seconds) as scope:
+            yield
+    except TimeoutError:
+        if not scope.expired():
+            raise  # the work's own
+        raise TaskTimeout(f"took longer than {seconds:g} s and was stopped") from None
+
+
+def shorter(*limits: float | None) -> float | None:
+    """The shortest of several time limits; None is no limit."""
+    return min((limit for limit in limits if limit is not None), default=None)

@@ -1,0 +1,342 @@
+"""A provider in ten lines: a class whose public methods are the methods of its protocol.
+
+    from gleitzeitd.providers import MethodProvider
+
+    class Weather(MethodProvider):
+        \"\"\"What the sky will do.\"\"\"
+        protocol_name = "weather/v1"
+
+        async def forecast(self, city: str, days: int = 3) -> dict:
+            \"\"\"The weather of the next days.\"\"\"
+            return {"city": city, "days": days}
+
+It serves ``weather/forecast``. Schemas come from the type hints (``hints.py`` says which), descriptions
+from the docstrings. Parameters and results are checked, defaults applied, time limits and the capacity
+enforced; an exception ends the call as a failed execution. A parameter annotated with :class:`MethodCall`
+is not one of the protocol's: it gets the call, for ``on_output``, ``on_progress``, ``attempt`` and the rest.
+
+Methods with ``def`` run in threads, as many as the capacity. A thread cannot be killed: at a cancel or a
+timeout the call waits ``kill_after_seconds`` for it, then gives up on it; its slot stays taken until it
+really ends, and ``health`` says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import typing
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, TypeVar, cast
+
+from gleitzeitd.bounds import bounded
+from gleitzeitd.errors import ConfigError, ExecutionFailed, MalformedData, ProviderOverloaded, TaskError
+from gleitzeitd.model.protocol import Method, Protocol
+from gleitzeitd.plain import Json, did_you_mean
+from gleitzeitd.providers.base import MethodCall, Provider, time_limit
+from gleitzeitd.providers.hints import from_json, schema_for, to_json
+from gleitzeitd.providers.schema import check_parameters, check_result, check_schema
+
+BUILTIN: dict[str, str] = {
+    "echo": "gleitzeitd.providers.echo:EchoProvider",
+    "python": "gleitzeitd.providers.python:PythonProvider",
+    "shell": "gleitzeitd.providers.shell:ShellProvider",
+    "http": "gleitzeitd.providers.http:HttpProvider",
+}
+"""The providers that gleitzeitd brings, by name."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodProviderSettings:
+    """What every provider made with the kit can be told."""
+
+    capacity: int = bounded(8, least=1, most=100_000)
+    """Calls that run at once; more are refused, and wait in the queue manager."""
+    max_result_bytes: int = bounded(8 * 2**20, least=64, most=2**30, unit="bytes")
+    """Size of a result as JSON. A larger one fails the task."""
+    kill_after_seconds: float = bounded(5.0, least=0, most=600, unit="seconds")
+    """Between asking work to end and ending it by force."""
+
+
+def method(*, name: str = "", aliases: tuple[str, ...] = (), returns: Any = None) -> Callable[[F], F]:
+    """Name a method differently (``tool.add``), or several times; ``returns`` is a schema for its result."""
+
+    def mark(function: F) -> F:
+        function.__gleitzeit__ = (name, aliases, returns)  # type: ignore[attr-defined] # a mark on a function
+        return function
+
+    return mark
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bound:
+    """A method of a provider instance, ready to be called."""
+
+    function: Callable[..., Any]
+    hints: dict[str, Any]
+    extra: Any
+    """Hint of the values of ``**parameters``; None if the function has none."""
+    injected: tuple[str, ...]
+    """Parameters that get the call."""
+    is_async: bool
+    declared: Method
+
+    def arguments(self, call: MethodCall) -> dict[str, Any]:
+        arguments = {
+            name: from_json(self.hints.get(name, self.extra), v) for name, v in call.parameters.items()
+        }
+        return {**arguments, **dict.fromkeys(self.injected, call)}
+
+
+class MethodProvider(Provider):
+    """Base of providers whose methods are Python methods; see the module."""
+
+    protocol_name: ClassVar[str]
+    """With its version: ``weather/v1``."""
+    times_itself: ClassVar[bool] = False
+    """True if the methods enforce ``call.timeout``, because their work begins later than the call."""
+    Settings: ClassVar[type] = MethodProviderSettings
+
+    def __init__(self, settings: Any = None) -> None:
+        """Raises ConfigError if a method's type hints have no JSON form."""
+        self.settings = self.Settings() if settings is None else settings
+        self._bound = _bound_methods(self)
+        self._protocol = Protocol(
+            name=self.protocol_name,
+            description=_summary(type(self)),
+            methods={name: bound.declared for name, bound in self._bound.items()},
+        )
+        self._running = 0
+        self._abandoned: dict[Future[Any], str] = {}
+        self._threads: ThreadPoolExecutor | None = None
+
+    def protocol(self) -> Protocol:
+        return self._protocol
+
+    @property
+    def capacity(self) -> int:
+        return cast("int", self.settings.capacity)
+
+    async def stop(self) -> None:
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads = None
+
+    async def health(self) -> str:
+        if self._abandoned:
+            names = ", ".join(sorted(set(self._abandoned.values())))
+            return f"{len(self._abandoned)} calls did not end when they were told to: {names}"
+        return "ok"
+
+    async def call(self, call: MethodCall) -> Json:
+        check_parameters(self._protocol, call.method, call.parameters)
+        bound = self._bound[call.method]
+        with self._slot():
+            async with time_limit(None if self.times_itself else call.timeout):
+                result = to_json(await self._work(bound, call))
+        check_result(self._protocol, call.method, result, self.settings.max_result_bytes)
+        return result
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        if self._running + len(self._abandoned) >= self.capacity:
+            raise ProviderOverloaded(f"{self.protocol_name}: {self.capacity} calls are running already")
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+
+    async def _work(self, bound: _Bound, call: MethodCall) -> Any:
+        try:
+            if bound.is_async:
+                return await bound.function(**bound.arguments(call))
+            return await self._in_thread(bound, call)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise ExecutionFailed(f"{call.method}: it waited for something that was cancelled") from None
+        except TaskError:
+            raise
+        except (Exception, SystemExit) as error:  # the boundary of foreign code
+            text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            raise ExecutionFailed(f"{call.method}: {text}") from error
+
+    async def _in_thread(self, bound: _Bound, call: MethodCall) -> Any:
+        loop = asyncio.get_running_loop()
+        open_ = True
+
+        def later(report: Callable[..., None]) -> Callable[..., None]:
+            def deliver(*values: Any) -> None:
+                if open_:
+                    report(*values)
+
+            def in_loop(*values: Any) -> None:
+                with suppress(RuntimeError):  # an abandoned thread can outlive the loop
+                    loop.call_soon_threadsafe(deliver, *values)
+
+            return in_loop
+
+        call = replace(call, on_output=later(call.on_output), on_progress=later(call.on_progress))
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self.capacity, f"{self.protocol_name} ")
+        arguments = bound.arguments(call)
+        thread = self._threads.submit(bound.function, **arguments)
+        waiter = asyncio.wrap_future(thread)
+        try:
+            result = await asyncio.shield(waiter)
+            await asyncio.sleep(0)  # what the thread has reported is in the loop's queue, before this
+        except asyncio.CancelledError:
+            thread.cancel()
+            await self._give_up(call.method, thread, waiter)
+            raise
+        finally:
+            open_ = False
+        return result
+
+    async def _give_up(self, name: str, thread: Future[Any], waiter: asyncio.Future[Any]) -> None:
+        """Wait a little for a thread that nobody can stop. A second cancellation ends the waiting."""
+        try:
+            await asyncio.wait([waiter], timeout=self.settings.kill_after_seconds)
+        finally:
+            if thread.done():
+                with suppress(BaseException):  # nobody wants to know how it ended
+                    thread.result()
+            else:
+                self._abandoned[thread] = name
+                waiter.add_done_callback(self._ended_at_last(thread))
+
+    def _ended_at_last(self, thread: Future[Any]) -> Callable[[asyncio.Future[Any]], None]:
+        def forget(waiter: asyncio.Future[Any]) -> None:
+            self._abandoned.pop(thread, None)
+            if not waiter.cancelled():
+                waiter.exception()  # or asyncio would complain that nobody has looked
+
+        return forget
+
+
+def load(spec: str) -> type[Provider]:
+    """The provider class that ``my.module:MyProvider`` names.
+
+    Raises:
+        ConfigError: with what is wrong with the name, or with the module.
+    """
+    module_name, colon, class_name = spec.partition(":")
+    if not (colon and module_name and class_name):
+        raise ConfigError(f"provider {spec!r}: expected module:Class, as in my.module:MyProvider")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"provider {spec!r}: there is no module {error.name}") from error
+    except Exception as error:  # the boundary of foreign code
+        why = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"provider {spec!r}: {module_name} cannot be imported: {why}") from error
+    found = getattr(module, class_name, None)
+    if found is None:
+        classes = [name for name, value in vars(module).items() if isinstance(value, type)]
+        raise ConfigError(
+            f"provider {spec!r}: {module_name} has no {class_name}{did_you_mean(class_name, classes)}"
+        )
+    if not (isinstance(found, type) and issubclass(found, Provider)):
+        raise ConfigError(f"provider {spec!r}: {class_name} is no subclass of Provider")
+    if missing := sorted(found.__abstractmethods__):
+        raise ConfigError(f"provider {spec!r}: {class_name} lacks {', '.join(missing)}")
+    if issubclass(found, MethodProvider) and not hasattr(found, "protocol_name"):
+        raise ConfigError(f'provider {spec!r}: {class_name} lacks protocol_name = "name/v1"')
+    return found
+
+
+def builtin(name: str) -> type[Provider]:
+    """One of the providers that gleitzeitd brings; nothing of the others is imported.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    spec = BUILTIN.get(name)
+    if spec is None:
+        raise ConfigError(f"no provider is called {name!r}{did_you_mean(name, BUILTIN)}")
+    return load(spec)
+
+
+def _bound_methods(provider: MethodProvider) -> dict[str, _Bound]:
+    cls = type(provider)
+    prefix = cls.protocol_name.partition("/")[0]
+    bound: dict[str, _Bound] = {}
+    for name in _method_names(cls):
+        function = getattr(provider, name)
+        own_name, aliases, returns = getattr(function, "__gleitzeit__", ("", (), None))
+        try:
+            one = _bind(function, returns)
+            check_schema(one.declared.parameters)
+            check_schema(one.declared.returns)
+        except (TypeError, NameError, MalformedData) as error:
+            raise ConfigError(f"{cls.__name__}.{name}: {error}") from error
+        for exposed in (own_name or name, *aliases):
+            bound[f"{prefix}/{exposed}"] = one
+    return bound
+
+
+def _method_names(cls: type) -> list[str]:
+    """In the order of definition, those of base classes first."""
+    inherited = set(dir(MethodProvider))
+    classes = [c for c in reversed(cls.__mro__) if issubclass(c, MethodProvider)]
+    names = [name for c in classes for name, value in vars(c).items() if inspect.isfunction(value)]
+    return [name for name in dict.fromkeys(names) if not name.startswith("_") and name not in inherited]
+
+
+def _bind(function: Callable[..., Any], returns: dict[str, Json] | None) -> _Bound:
+    hints = typing.get_type_hints(function, include_extras=True)
+    result_hint = hints.pop("return", Any)
+    injected = tuple(name for name, hint in hints.items() if hint is MethodCall)
+    schema: dict[str, Json] = {"type": "object", "properties": {}, "additionalProperties": False}
+    required, extra = [], None
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in injected:
+            continue
+        hint = hints.setdefault(name, Any)
+        if parameter.kind is parameter.VAR_KEYWORD:
+            extra = hints.pop(name)
+            schema["additionalProperties"] = schema_for(extra)
+            schema["properties"].update(dict.fromkeys(injected, False))
+            continue
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
+            raise TypeError(f"parameter {name}: parameters are passed by name")
+        schema["properties"][name] = _parameter_schema(name, hint, parameter.default)
+        if parameter.default is parameter.empty:
+            required.append(name)
+    if required:
+        schema["required"] = required
+    try:
+        result_schema = schema_for(result_hint) if returns is None else returns
+    except TypeError as error:
+        raise TypeError(f"the result: {error}") from None
+    return _Bound(
+        function=function,
+        hints=hints,
+        extra=extra,
+        injected=injected,
+        is_async=inspect.iscoroutinefunction(function),
+        declared=Method(description=_summary(function), parameters=schema, returns=result_schema),
+    )
+
+
+def _parameter_schema(name: str, hint: Any, default: Any) -> dict[str, Json]:
+    try:
+        schema = schema_for(hint)
+    except TypeError as error:
+        raise TypeError(f"parameter {name}: {error}") from None
+    if default is inspect.Parameter.empty or default is None:
+        return schema
+    plain = to_json(default)
+    return {**schema, "default": plain} if isinstance(plain, (str, int, float, bool, list, dict)) else schema
+
+
+def _summary(thing: Any) -> str:
+    """The first paragraph of the docstring."""
+    return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())

@@ -1,0 +1,403 @@
+"""Warm worker processes, and one piece of work at a time in each of them.
+
+``worker.py`` is the other half and says what a worker promises. Here is what the daemon does: it starts
+workers when they are needed, hands jobs over, reads output and answers as they come, and replaces workers
+that died.
+
+Cancelling :meth:`WorkerPool.run` stops the job and returns when all its processes are dead. A worker that
+does not even answer a stop is killed itself, and then everything that carries its mark in the environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gleitzeitd.errors import ConfigError, ProviderNotAvailable
+from gleitzeitd.plain import Json
+from gleitzeitd.providers.base import MethodCall, time_limit
+from gleitzeitd.providers.streams import Answers, Output, Pipe
+
+START_SECONDS = 30.0
+"""A worker that is not ready by then, with all it preloads, is taken for broken."""
+BURIAL_SECONDS = 7.0
+"""More than the worker's own: how long it may take to report the end of a job that was stopped."""
+DRAIN_SECONDS = 2.0
+"""How long output may stay open after the end of a job, if a process could not be killed."""
+MARK = "GLEITZEIT_WORKER"
+
+_WORKER = Path(__file__).with_name("worker.py")
+_SECRETS = ("GLEITZEIT_", "WATCHDOG_", "LISTEN_")
+_SECRET = {
+    "CREDENTIALS_DIRECTORY",
+    "NOTIFY_SOCKET",
+    "JOURNAL_STREAM",
+    "INVOCATION_ID",
+    "REDIS_URL",
+    "DATABASE_URL",
+}
+
+
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What work may see of the daemon's environment: no secret, and nothing to speak for the daemon with."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith(_SECRETS) and name not in _SECRET
+    }
+
+
+def call_environment(call: MethodCall) -> dict[str, str]:
+    """Which task the work belongs to."""
+    if not call.task_id:
+        return {}
+    return {
+        "GLEITZEIT_WORKFLOW": call.workflow_id,
+        "GLEITZEIT_TASK": call.task_id,
+        "GLEITZEIT_ATTEMPT": str(call.attempt),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One piece of work, as a worker gets it."""
+
+    body: dict[str, Json]
+    """``kind`` is ``python`` or ``command``; ``worker.py`` reads the rest."""
+    timeout: float | None
+    grace_seconds: float
+    """Between the request to end and the kill, when the job is stopped. 0 kills at once."""
+    output_limit: int
+    """Bytes of each stream that are passed on, and kept."""
+    answer_limit: int
+    """Bytes that the answer may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a job ended by itself."""
+
+    exit_code: int
+    """Negative for a signal."""
+    stdout: str
+    """The last ``output_limit`` bytes of it."""
+    stderr: str
+    answer: dict[str, Json] | None
+    """None if the job ended without one."""
+    seconds: float
+    survivors: list[int] = field(default_factory=list)
+    """Processes that could not be killed."""
+
+    def ending(self) -> str:
+        """``exit code 3`` or ``signal SIGSEGV``."""
+        if self.exit_code >= 0:
+            return f"exit code {self.exit_code}"
+        with suppress(ValueError):
+            return f"signal {signal.Signals(-self.exit_code).name}"
+        return f"signal {-self.exit_code}"
+
+
+class WorkerDied(Exception):  # noqa: N818 - handled inside this file
+    """The worker's end of the socket is closed."""
+
+
+class WorkerPool:
+    """Workers of one configuration. Whoever uses it bounds the number of jobs at once."""
+
+    def __init__(
+        self,
+        *,
+        interpreter: str = "",
+        preload: list[str] | None = None,
+        module_path: list[str] | None = None,
+        warm: int = 0,
+        keep: int = 1,
+    ) -> None:
+        """``warm`` workers are started by :meth:`start`; up to ``keep`` idle ones are kept."""
+        self._command = [interpreter or sys.executable, "-I", "-X", "utf8", str(_WORKER)]
+        self._hello: dict[str, Json] = {"preload": preload or [], "module_path": module_path or []}
+        self._warm, self._keep = warm, keep
+        self._idle: list[Worker] = []
+        self._stopped = False
+
+    async def start(self) -> None:
+        """Raises ConfigError if no worker can be started."""
+        self._stopped = False
+        missing = self._warm - len(self._idle)
+        if missing <= 0:
+            return
+        try:
+            self._idle += await asyncio.gather(*[self._new_worker() for _ in range(missing)])
+        except ProviderNotAvailable as error:
+            raise ConfigError(str(error)) from error
+
+    async def stop(self) -> None:
+        self._stopped = True
+        idle, self._idle = self._idle, []
+        for worker in idle:
+            await worker.close()
+
+    async def run(self, job: Job, call: MethodCall) -> Outcome:
+        """Do ``job``; output and progress go to ``call``. Its time counts from when a worker has it.
+
+        Raises:
+            TaskTimeout: all of it is dead.
+            ProviderNotAvailable: no worker could be started, or it died before the job began.
+        """
+        worker = await self._idle_worker()
+        try:
+            async with time_limit(job.timeout):
+                return await worker.run(job, call)
+        except WorkerDied as died:
+            raise ProviderNotAvailable(str(died)) from None
+        finally:
+            await _uninterrupted(self._put_back(worker))
+
+    async def _idle_worker(self) -> Worker:
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.is_usable():
+                return worker
+            await _uninterrupted(worker.close())
+        return await self._new_worker()
+
+    async def _new_worker(self) -> Worker:
+        return await Worker.start(self._command, self._hello)
+
+    async def _put_back(self, worker: Worker) -> None:
+        if worker.is_usable() and not self._stopped and len(self._idle) < self._keep:
+            self._idle.append(worker)
+        else:
+            await worker.close()
+
+
+class Worker:
+    """The daemon's half of one worker process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, control: socket.socket, mark: str) -> None:
+        self._process, self._control, self._mark = process, control, mark
+        self._loop = asyncio.get_running_loop()
+        self._buffer = bytearray()
+        self._messages: asyncio.Queue[dict[str, Json] | None] = asyncio.Queue(maxsize=16)
+        self._alive = True
+        self._busy = False
+        self._sending = False
+        self._loop.add_reader(control, self._readable)
+
+    @classmethod
+    async def start(cls, command: list[str], hello: dict[str, Json]) -> Worker:
+        """Raises ProviderNotAvailable, with the reason, if it does not become ready."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        mark = secrets.token_hex(16)
+        with theirs:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    str(theirs.fileno()),
+                    pass_fds=[theirs.fileno()],
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    start_new_session=True,
+                    env={**clean_environment(os.environ), MARK: mark},
+                )
+            except OSError as error:
+                ours.close()
+                raise ProviderNotAvailable(
+                    f"cannot start a worker: {command[0]}: {error.strerror}"
+                ) from error
+            except BaseException:
+                ours.close()
+                raise
+        worker = cls(process, ours, mark)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await worker._send(hello, ())
+                answer = await worker._message()
+        except (TimeoutError, WorkerDied) as error:
+            await _uninterrupted(worker.close())
+            raise ProviderNotAvailable(
+                f"a worker did not become ready: {error or 'it took too long'}"
+            ) from error
+        except BaseException:
+            await _uninterrupted(worker.close())
+            raise
+        if "failed" in answer:
+            await _uninterrupted(worker.close())
+            raise ProviderNotAvailable(f"a worker cannot start: {answer['failed']}")
+        return worker
+
+    def is_usable(self) -> bool:
+        """False if it died, or if what became of its last job is not known."""
+        return self._alive and not self._busy
+
+    async def run(self, job: Job, call: MethodCall) -> Outcome:
+        """Raises WorkerDied if the worker was dead before it could get the job."""
+        stdout = Output("stdout", job.output_limit, call.on_output)
+        stderr = Output("stderr", job.output_limit, call.on_output)
+        answers = Answers(job.answer_limit, call.on_progress)
+        pipes = [Pipe(sink) for sink in (stdout.feed, stderr.feed, answers.feed)]
+        begun = time.monotonic()
+        self._busy = True
+        try:
+            ended = await self._do(job, pipes)
+        except asyncio.CancelledError:
+            await _uninterrupted(self._stop(job.grace_seconds, pipes))
+            raise
+        finally:
+            for pipe in pipes:
+                pipe.close()
+            stdout.finish()
+            stderr.finish()
+        return Outcome(
+            exit_code=ended["ended"],
+            stdout=stdout.text(),
+            stderr=stderr.text(),
+            answer=answers.last(),
+            seconds=time.monotonic() - begun,
+            survivors=ended["survivors"],
+        )
+
+    async def _do(self, job: Job, pipes: list[Pipe]) -> dict[str, Json]:
+        await self._send(job.body, [pipe.write_end for pipe in pipes])
+        for pipe in pipes:
+            pipe.close_write_end()
+        try:
+            while "ended" not in (message := await self._message()):
+                pass  # "begun"
+        except WorkerDied:
+            # From here on the job may have begun, and it may be what killed the worker.
+            await _uninterrupted(self._bury())
+            message = {"ended": -signal.SIGKILL, "survivors": []}
+        self._busy = bool(message["survivors"])  # then it has to go: the next job would inherit them
+        await _drained(pipes)
+        return message
+
+    async def close(self) -> None:
+        """The worker ends when its socket does; if not, it is killed."""
+        if self._alive:
+            self._lost()
+        self._control.close()
+        try:
+            async with asyncio.timeout(BURIAL_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            await self._bury()
+
+    async def _stop(self, grace: float, pipes: list[Pipe]) -> None:
+        for pipe in pipes:
+            pipe.close_write_end()
+        try:
+            if self._sending:
+                raise WorkerDied("half of a job was sent")  # nothing that follows would be understood
+            async with asyncio.timeout(grace + BURIAL_SECONDS):
+                if self._busy:
+                    await self._send({"stop": grace}, ())
+                    while "ended" not in (message := await self._message()):
+                        pass
+                    self._busy = bool(message["survivors"])
+        except (TimeoutError, WorkerDied):
+            await self._bury()
+        await _drained(pipes)
+
+    async def _bury(self) -> None:
+        """Kill the worker and everything that inherited its mark."""
+        if self._alive:
+            self._lost()
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+        await asyncio.to_thread(kill_marked, f"{MARK}={self._mark}".encode())
+
+    async def _send(self, message: dict[str, Json], fds: list[int] | tuple[()]) -> None:
+        body = json.dumps(message).encode()
+        head = struct.pack("!I", len(body))
+        self._sending = True
+        try:
+            if fds:
+                socket.send_fds(self._control, [head], fds)
+            else:
+                await self._loop.sock_sendall(self._control, head)
+            await self._loop.sock_sendall(self._control, body)
+            self._sending = False
+        except OSError as error:
+            raise WorkerDied(f"the worker is gone: {error.strerror}") from error
+
+    async def _message(self) -> dict[str, Json]:
+        message = await self._messages.get() if self._alive or not self._messages.empty() else None
+        if message is None:
+            raise WorkerDied("the worker died")
+        return message
+
+    def _readable(self) -> None:
+        try:
+            data = self._control.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._lost()
+            self._messages.put_nowait(None)
+            return
+        self._buffer += data
+        while len(self._buffer) >= 4 and len(self._buffer) >= 4 + (size := _size(self._buffer)):
+            self._messages.put_nowait(json.loads(self._buffer[4 : 4 + size]))
+            del self._buffer[: 4 + size]
+
+    def _lost(self) -> None:
+        self._alive = False
+        self._loop.remove_reader(self._control)
+
+
+def kill_marked(mark: bytes) -> None:
+    """Kill every process whose initial environment holds ``mark``, until there is none."""
+    for _ in range(20):
+        found = False
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdecimal():
+                continue
+            with suppress(OSError):
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found = True
+                    os.kill(int(entry.name), signal.SIGKILL)
+        if not found:
+            return
+
+
+def _size(buffer: bytearray) -> int:
+    size: int = struct.unpack_from("!I", buffer)[0]
+    return size
+
+
+async def _drained(pipes: list[Pipe]) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            for pipe in pipes:
+                await pipe.ended.wait()
+
+
+async def _uninterrupted(work: Coroutine[Any, Any, None]) -> None:
+    """Finish ``work`` even if this task is cancelled meanwhile; the cancellation follows then."""
+    task = asyncio.get_running_loop().create_task(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    task.result()
+    if cancelled:
+        raise asyncio.CancelledError
