@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from gleitzeitd.bounds import bounded
+from gleitzeitd.bounds import Bounds, bounded
 from gleitzeitd.errors import ExecutionFailed, ParameterInvalid, TaskError
 from gleitzeitd.plain import Json
 from gleitzeitd.providers.base import MethodCall
@@ -46,7 +46,7 @@ class EchoProvider(MethodProvider):
         call: MethodCall,
         message: str = "told to fail",
         code: Annotated[int | None, "Of the error; -29002, a failed execution, if not given."] = None,
-        times: Annotated[int | None, {"minimum": 0}, "Attempts that fail; the next one succeeds."] = None,
+        times: Annotated[int | None, Bounds(least=0), "Attempts that fail; the next one succeeds."] = None,
         retryable: Annotated[bool | None, "Overrides what the error's code says."] = None,
     ) -> dict[str, int]:
         """Fail, always or only the first times: for trying out retries."""
@@ -57,8 +57,8 @@ class EchoProvider(MethodProvider):
     async def wait(
         self,
         call: MethodCall,
-        seconds: Annotated[float, {"minimum": 0, "maximum": 86400}],
-        steps: Annotated[int, {"minimum": 1, "maximum": 1000}, "Times that progress is reported."] = 1,
+        seconds: Annotated[float, Bounds(least=0, most=86400)],
+        steps: Annotated[int, Bounds(least=1, most=1000), "Times that progress is reported."] = 1,
     ) -> dict[str, float]:
         """Let time pass."""
         for step in range(steps):

@@ -2,7 +2,8 @@
 
 Understood are: ``str int float bool None Any object``, ``list[X]``, ``tuple``, ``dict[str, X]``, unions,
 ``Optional``, ``Literal``, enums, dataclasses, ``TypedDict``, ``NewType``, and ``Annotated[X, ...]`` with
-texts (the description) and dicts (more of the schema): ``Annotated[int, {"minimum": 1}, "days ahead"]``.
+a text (the description), :class:`~gleitzeitd.bounds.Bounds`, or a dict (more of the schema):
+``Annotated[int, Bounds(least=1, most=14), "days ahead"]``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, cast
 
+from gleitzeitd.bounds import Bounds
 from gleitzeitd.plain import Json
 from gleitzeitd.providers.schema import problems
 
@@ -43,10 +45,10 @@ def schema_for(hint: Any, _inside: tuple[type, ...] = ()) -> dict[str, Json]:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or hint is object:
         return {}
+    if origin is typing.Annotated:  # before it is looked up: a dict in it has no hash
+        return _annotated(schema_for(args[0], _inside), args[1:])
     if hint in _SCALARS:
         return {"type": _SCALARS[hint]}
-    if origin is typing.Annotated:
-        return _annotated(schema_for(args[0], _inside), args[1:])
     if origin in _UNIONS:
         return _union([schema_for(arg, _inside) for arg in args])
     if origin is typing.Literal:
@@ -127,9 +129,24 @@ def _annotated(schema: dict[str, Json], notes: tuple[Any, ...]) -> dict[str, Jso
     for note in notes:
         if isinstance(note, str):
             schema = {**schema, "description": note}
+        elif isinstance(note, Bounds):
+            schema = {**schema, **_bounds(note)}
         elif isinstance(note, dict):
             schema = {**schema, **note}
     return schema
+
+
+def _bounds(bounds: Bounds) -> dict[str, Json]:
+    # Keywords that do not concern a value's type are ignored by JSON Schema, so none has to be chosen.
+    keywords: dict[str, Json] = {
+        "minimum": bounds.least,
+        "maximum": bounds.most,
+        "exclusiveMinimum": bounds.above,
+        "exclusiveMaximum": bounds.below,
+    }
+    for kind in ("Length", "Items", "Properties"):
+        keywords |= {f"min{kind}": bounds.shortest, f"max{kind}": bounds.longest}
+    return {keyword: limit for keyword, limit in keywords.items() if limit is not None}
 
 
 def _union(options: list[dict[str, Json]]) -> dict[str, Json]:

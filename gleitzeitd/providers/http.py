@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, NoReturn
 
 import aiohttp
 
-from gleitzeitd.bounds import bounded, sized
+from gleitzeitd.bounds import Bounds, bounded, sized
 from gleitzeitd.errors import ExecutionFailed, ParameterInvalid, RateLimited, ResultInvalid
 from gleitzeitd.plain import Json
 from gleitzeitd.providers.base import MethodCall, shorter, time_limit
@@ -32,7 +32,7 @@ RETRY_AFTER_LIMIT = 86400.0
 """Seconds; a server that asks for more gets this."""
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-Url = Annotated[str, {"pattern": "^https?://", "maxLength": 65536}]
+Url = Annotated[str, {"pattern": "^[hH][tT][tT][pP][sS]?://"}, Bounds(longest=65536)]
 Params = Annotated[dict[str, str | int | float | list[str]] | None, "Added to the query of the URL."]
 Headers = dict[str, str] | None
 Statuses = Annotated[list[int] | None, "Statuses that are a success; below 400, if not given."]

@@ -6,14 +6,14 @@ import os
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from gleitzeitd.bounds import bounded, sized
+from gleitzeitd.bounds import Bounds, bounded, sized
 from gleitzeitd.errors import MalformedData, ParameterInvalid
 from gleitzeitd.plain import Json
 from gleitzeitd.providers.base import MethodCall, shorter
 from gleitzeitd.providers.kit import MethodProvider, MethodProviderSettings
 from gleitzeitd.providers.pool import Job, Outcome, WorkerPool, call_environment
 
-Seconds = Annotated[float | None, {"minimum": 1, "maximum": 86400}, "Seconds the work may take."]
+Seconds = Annotated[float | None, Bounds(least=1, most=86400), "Seconds the work may take."]
 Environment = Annotated[dict[str, str] | None, "Added to the environment of the work."]
 
 

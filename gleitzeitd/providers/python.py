@@ -13,7 +13,7 @@ import ast
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from gleitzeitd.bounds import bounded, sized
+from gleitzeitd.bounds import Bounds, bounded, sized
 from gleitzeitd.errors import ExecutionFailed, ParameterInvalid, ResultInvalid
 from gleitzeitd.plain import Json
 from gleitzeitd.providers.base import MethodCall
@@ -106,7 +106,7 @@ class PythonProvider(ProcessProvider):
             "execution_time": round(outcome.seconds, 6),
         }
 
-    def validate(self, code: Annotated[str, {"maxLength": 1_000_000}]) -> dict[str, Json]:
+    def validate(self, code: Annotated[str, Bounds(longest=1_000_000)]) -> dict[str, Json]:
         """Whether code can be compiled; nothing of it runs."""
         try:
             ast.parse(code)
