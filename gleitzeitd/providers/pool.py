@@ -316,8 +316,10 @@ class Worker:
         """Kill the worker and everything that inherited its mark."""
         if self._alive:
             self._lost()
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        if self._process.returncode is None:
+            # Not Process.kill(): it polls, and would take the exit status away from the loop.
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
         await self._process.wait()
         await asyncio.to_thread(kill_marked, f"{MARK}={self._mark}".encode())
 
