@@ -1,0 +1,22 @@
+"""What all tests share: settings of plugins, and rewriting of the helpers' assertions."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+pytest.register_assert_rewrite(
+    "tests.drive", "tests.cluster", "tests.providers.contract", "tests.stores.contract"
+)
+
+# A machine that is busy with something else is not a failure: no deadline per example, and none for the
+# making of examples. `print_blob` shows how to repeat a failure.
+settings.register_profile(
+    "gleitzeit", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("gleitzeit")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Make known what pytest-asyncio before 0.24 does not know: unknown options are errors here."""
+    parser.addini("asyncio_default_fixture_loop_scope", "see pytest-asyncio", default="function")
