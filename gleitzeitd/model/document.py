@@ -184,9 +184,8 @@ class _Reader(TableReader):
         for kind in kinds if isinstance(kinds, list) else [kinds]:
             if kind not in INPUT_TYPES:
                 hint = self.suggest(str(kind), INPUT_TYPES)
-                where = path if len(spec) == 1 else (*path, "type")
                 self.problem(
-                    where, f"unknown type {shown(kind)}{hint or '; known: ' + ', '.join(INPUT_TYPES)}"
+                    type_path, f"unknown type {shown(kind)}{hint or '; known: ' + ', '.join(INPUT_TYPES)}"
                 )
         required = spec.get("required")
         if required is not None and not isinstance(required, (bool, list)):

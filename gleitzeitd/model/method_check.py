@@ -50,5 +50,5 @@ def _task_problems(task: Task, path: Path, protocol: Protocol, check: SchemaChec
 
 
 def _is_open(place: Path, open_places: set[Path]) -> bool:
-    """Whether a problem at ``place`` may be gone once the references are replaced: it is at, in, or around one."""
+    """Whether the value at ``place`` is a reference, or inside or around one."""
     return any(all(a == b for a, b in zip(place, one, strict=False)) for one in open_places)

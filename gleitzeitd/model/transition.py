@@ -233,6 +233,9 @@ def _grant(change: GrantLeases, rows: Rows, at: str) -> Outcome:
             outcome.refused.append(wish)
             continue
         workflow = _open_workflow(rows, wish.workflow_id)
+        if workflow.shard != change.shard:  # the fence guards one shard only
+            outcome.refused.append(wish)
+            continue
         row.state = TaskState.LEASED
         row.attempt += 1
         row.owner = wish.engine_id
@@ -262,7 +265,7 @@ def _start(change: StartTask, rows: Rows, at: str) -> Outcome:
         return Outcome(status=Status.STALE)
     if row.state is not TaskState.LEASED:
         # A result that overtook its start makes the start old news, not an outdated attempt.
-        return Outcome(status=Status.DUPLICATE if row.state in ENDED or row.state in HELD else Status.STALE)
+        return Outcome(status=Status.STALE if _taken_back(row) else Status.DUPLICATE)
     row.state = TaskState.RUNNING
     row.provider = change.provider_id
     row.started_at = change.started_at or at
@@ -279,17 +282,20 @@ def _start(change: StartTask, rows: Rows, at: str) -> Outcome:
     return Outcome(facts=[_publish(rows, workflow, "task_started", Audience.NONE, body)])
 
 
+def _taken_back(row: TaskRow) -> bool:
+    """Whether its last attempt was lost, not ended: of one that was, the time is known."""
+    return row.state is TaskState.READY and not row.finished_at
+
+
 def _reportable(row: TaskRow | None, attempt: Attempt, engine: ComponentId) -> Status:
     """Whether an engine may still say how this attempt ended.
 
-    READY with the same attempt is an attempt that was taken back from an engine which was only slow:
-    nobody else has it yet, so its report is as good as any.
+    An attempt that was taken back from an engine which was only slow, and that nobody else has yet: its
+    report is as good as any. But not if it is READY because a retry of it is due: it was reported before.
     """
     if row is None or row.attempt != attempt.attempt or row.owner != engine:
         return Status.STALE
-    if row.state in HELD or row.state is TaskState.READY:
-        return Status.OK
-    return Status.DUPLICATE if row.state in (*ENDED, TaskState.RETRY) else Status.STALE
+    return Status.OK if row.state in HELD or _taken_back(row) else Status.DUPLICATE
 
 
 def _body_of_end(row: TaskRow) -> dict[str, Json]:
@@ -315,16 +321,15 @@ def _complete(change: CompleteTask, rows: Rows, at: str) -> Outcome:
     _end(workflow, row, TaskState.DONE, at)
     rows.put_task(row)
     rows.put_value(row.key, Value.RESULT, change.result)
-    if change.output:
-        rows.put_value(row.key, Value.OUTPUT, to_plain_list(change.output))
+    _keep_output(rows, row, change.output)
     body = {**_body_of_end(row), "result": change.result}
     fact = _publish(rows, workflow, "task_completed", Audience.RESOLVER | Audience.QUEUE_MANAGER, body)
     return Outcome(facts=[fact], released=[row.key])
 
 
-def to_plain_list(chunks: list[OutputChunk]) -> list[Json]:
-    """Output as it is kept."""
-    return [to_plain(chunk) for chunk in chunks]
+def _keep_output(rows: Rows, row: TaskRow, chunks: list[OutputChunk]) -> None:
+    if chunks or row.attempt > 1:  # a silent attempt, too, replaces what the one before it wrote
+        rows.put_value(row.key, Value.OUTPUT, [to_plain(chunk) for chunk in chunks])
 
 
 def _luck(attempt: Attempt) -> float:
@@ -352,8 +357,7 @@ def _fail(change: FailTask, rows: Rows, at: str) -> Outcome:
     workflow = _open_workflow(rows, row.workflow_id)
     row.started_at = change.started_at or row.started_at
     row.error = change.error
-    if change.output:
-        rows.put_value(row.key, Value.OUTPUT, to_plain_list(change.output))
+    _keep_output(rows, row, change.output)
     if change.error.code == errors.TaskCancelled.code or workflow.state is WorkflowState.CANCELLING:
         return _cancelled(rows, workflow, [row], at)
     if change.error.code == errors.ProviderOverloaded.code:
