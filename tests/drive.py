@@ -20,7 +20,6 @@ from typing import Any
 
 from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.events import Envelope, Event
-from gleitzeitd.events.base import _receivers
 from gleitzeitd.events.hub import NoComponentsAvailable
 from gleitzeitd.machines.base import (
     Ask,
@@ -128,7 +127,7 @@ def notes(level: str | None = None, message: str | None = None) -> Like:
 
 def delivered_name(machine: Machine, event: Event) -> str:
     """The name under which the event reaches the machine; its own, if the catalogue does not decide."""
-    names = {each.renamed or event.name for each in event.routes if machine.role in _receivers(each)}
+    names = {each.renamed or event.name for each in event.routes if machine.role in each.roles}
     return names.pop() if len(names) == 1 else event.name
 
 
