@@ -108,6 +108,19 @@ class Deliver:
 
 
 @dataclass(frozen=True, slots=True)
+class Send:
+    """Hub only: an event of the hub's own. The runtime makes its envelope."""
+
+    to: tuple[str, ...]
+    """Connections."""
+    event: Event
+    reply_to: ComponentId | None = None
+    correlation_id: str | None = None
+    """None: a chain begins here."""
+    causation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Disconnect:
     """Hub only: cut a connection."""
 
@@ -116,7 +129,18 @@ class Disconnect:
 
 
 Effect = (
-    Tell | Ask | CancelAsk | Reply | SetTimer | CancelTimer | Call | CancelCall | Note | Deliver | Disconnect
+    Tell
+    | Ask
+    | CancelAsk
+    | Reply
+    | SetTimer
+    | CancelTimer
+    | Call
+    | CancelCall
+    | Note
+    | Deliver
+    | Send
+    | Disconnect
 )
 Effects = list[Effect]
 
