@@ -37,8 +37,9 @@ Numbers and names are stable across releases and are those that earlier versions
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +141,11 @@ class WorkflowInvalid(WorkflowError):
     """The workflow was refused; nothing of it ran."""
 
     code, name = -28001, "WORKFLOW_VALIDATION_FAILED"
+
+    def __init__(self, message: str = "", problems: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+        """``model.problem.Problem``: all of them, in document order; none if the file could not be read."""
 
 
 class WorkflowNotFound(WorkflowError):
