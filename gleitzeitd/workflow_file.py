@@ -1,0 +1,134 @@
+"""Loads a workflow file, YAML or JSON, into a document, and knows where everything in it stands.
+
+The file is not trusted: its size, its nesting, and what its aliases would grow to are bounded while it is
+read, before anything is built from it; there are only JSON's types, and no key twice. Dates, and what YAML
+takes for numbers in base 60, stay text; keys are text as written. A ``batch`` becomes plain tasks here,
+because here is where its files are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gleitzeitd.errors import WorkflowInvalid
+from gleitzeitd.model.document import Reading, read
+from gleitzeitd.model.problem import Problem
+from gleitzeitd.plain import Json
+from gleitzeitd.workflow_batch import Expansion, expand_batch
+from gleitzeitd.workflow_text import Limits, Place, parse_json, parse_yaml
+
+_SCRIPT_KEYS = ("file", "file_path")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowFile:
+    """A document and the file that it came from."""
+
+    source: str
+    """The path, as it was given."""
+    document: Json
+    """For :func:`gleitzeitd.model.document.read`: batches are tasks, paths of scripts are absolute."""
+    problems: tuple[Problem, ...] = ()
+    """Of a batch that could not become tasks."""
+    place: Place = field(repr=False)
+    expansion: Expansion | None = field(default=None, repr=False)
+
+    def locate(self, path: tuple[str | int, ...]) -> tuple[int, int]:
+        """Line and column, from 1, of what ``path`` leads to, or of the nearest thing around it."""
+        place = self.place
+        for step in self.expansion.origin(path) if self.expansion is not None else path:
+            inner = place.inner.get(step)
+            if inner is None:
+                break
+            place = inner
+        return place.line, place.column
+
+    def read(self) -> Reading:
+        """The workflow in the file, or all problems of it."""
+        if self.problems:
+            return Reading(workflow=None, problems=self.problems)
+        return read(self.document)
+
+
+def load(path: str | Path, limits: Limits | None = None) -> WorkflowFile:
+    """The document in the file at ``path``; JSON if it ends in ``.json``, otherwise YAML.
+
+    Raises:
+        WorkflowInvalid: it cannot be read, or breaks a limit; the message begins with file, line, column.
+    """
+    limits = limits or Limits()
+    source = str(path)
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(limits.size + 1)
+    except OSError as problem:
+        raise WorkflowInvalid(f"{source}: {problem.strerror or problem}") from problem
+    return parse(data, source=source, folder=Path(path).parent, limits=limits)
+
+
+def parse(data: bytes, *, source: str, folder: Path, limits: Limits | None = None) -> WorkflowFile:
+    """The document in ``data``; relative paths in it start at ``folder``. ``source`` is as in ``load``.
+
+    Raises:
+        WorkflowInvalid: as ``load``.
+    """
+    limits = limits or Limits()
+    if len(data) > limits.size:
+        raise WorkflowInvalid(f"{source}:1:1: larger than {limits.size} bytes")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        line = data.count(b"\n", 0, problem.start) + 1
+        column = problem.start - data.rfind(b"\n", 0, problem.start)
+        raise WorkflowInvalid(f"{source}:{line}:{column}: no UTF-8 text") from problem
+    reader = parse_json if source.endswith(".json") else parse_yaml
+    document, place = reader(text, source, limits)
+    expansion = expand_batch(document, folder.absolute())
+    if expansion is not None:
+        document = expansion.document
+    _make_scripts_absolute(document, folder.absolute())
+    return WorkflowFile(
+        source=source,
+        document=document,
+        problems=expansion.problems if expansion is not None else (),
+        place=place,
+        expansion=expansion,
+    )
+
+
+def render(problems: Iterable[Problem], file: WorkflowFile) -> list[str]:
+    """``path:line:column: place: message`` for each, as compilers do."""
+    lines = []
+    for problem in problems:
+        line, column = file.locate(problem.path)
+        lines.append(f"{file.source}:{line}:{column}: {problem}")
+    return lines
+
+
+def _make_scripts_absolute(document: Json, folder: Path) -> None:
+    """Whoever runs a script has another working directory: the file is named in full."""
+    tasks = document.get("tasks") if isinstance(document, dict) else None
+    for task in tasks if isinstance(tasks, list) else ():
+        if not isinstance(task, dict) or not _runs_python(task):
+            continue
+        for key in ("params", "parameters"):
+            # A copy, since an alias may share the table with a task of another method.
+            table = task.get(key)
+            if not isinstance(table, dict):
+                continue
+            paths = {name: table[name] for name in _SCRIPT_KEYS if isinstance(table.get(name), str)}
+            absolute = {
+                name: str(folder / path).replace("${", "$${") if "${" not in path else path
+                for name, path in paths.items()
+                if path
+            }
+            task[key] = {**table, **absolute}
+
+
+def _runs_python(task: dict[str, Json]) -> bool:
+    method, protocol = task.get("method"), task.get("protocol")
+    if method == "python/execute":
+        return True
+    return method == "execute" and (protocol is None or str(protocol).startswith("python"))

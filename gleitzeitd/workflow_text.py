@@ -1,0 +1,305 @@
+"""YAML and JSON text to plain data, with the place of everything, within limits.
+
+Both are read as a stream, without recursion: limits hold before anything is built.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import yaml
+
+from gleitzeitd.errors import WorkflowInvalid
+from gleitzeitd.model.table_reader import INTEGER_LIMIT
+from gleitzeitd.plain import Json
+
+_TAG = "tag:yaml.org,2002:"
+_TEXT_TAGS = frozenset({_TAG + "str", _TAG + "timestamp", _TAG + "value"})
+_SCALAR_TAGS = frozenset({_TAG + name for name in ("null", "bool", "int", "float")})
+_DIGITS_LIMIT = 100
+_TOKEN = re.compile(r'"(?:[^"\\]|\\[\s\S])*(?:"|\Z)|[\[\]{},:]|[^\s\[\]{},:"]+')
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a file may be at most."""
+
+    size: int = 16 * 1024 * 1024
+    """Bytes."""
+    depth: int = 100
+    """Levels of tables and lists, aliases followed."""
+    nodes: int = 1_000_000
+    """Values, aliases followed."""
+    aliases: int = 10_000
+    """Uses of anchors."""
+
+
+@dataclass(slots=True)
+class Place:
+    """Where something stands, and what is in it."""
+
+    line: int
+    """From 1."""
+    column: int
+    """From 1, in characters."""
+    inner: dict[str | int, Place] = field(default_factory=dict)
+    """By key, where the key stands; by index, where the item stands."""
+
+
+@dataclass(slots=True)
+class _Node:
+    """A value that has been built, or is being built."""
+
+    value: Json
+    place: Place
+    size: int = 1
+    height: int = 1
+    anchor: str | None = None
+    key: str | None = None
+    """The key that waits for its value."""
+    key_place: Place | None = None
+    merging: bool = False
+    """Whether that key is YAML's ``<<``."""
+    merged: list[dict[str, Json]] = field(default_factory=list)
+    """Tables that a ``<<`` brings in."""
+
+
+class _Builder:
+    """Builds values from a stream of events, with a stack of open tables and lists."""
+
+    def __init__(self, source: str, limits: Limits) -> None:
+        self.source = source
+        self.limits = limits
+        self.open: list[_Node] = []
+        self.anchors: dict[str, _Node] = {}
+        self.total = 0
+        self.aliases = 0
+        self.root: _Node | None = None
+        self.scalars: Any = yaml.SafeLoader("")
+
+    def refuse(self, place: Place, message: str) -> NoReturn:
+        raise WorkflowInvalid(f"{self.source}:{place.line}:{place.column}: {message}")
+
+    def start(self, value: Json, place: Place, anchor: str | None = None) -> None:
+        if len(self.open) >= self.limits.depth:
+            self.refuse(place, f"nested more than {self.limits.depth} levels deep")
+        if self.awaits_key():
+            self.refuse(place, "a key must be text")
+        self.count(1, place)
+        self.open.append(_Node(value, place, anchor=anchor))
+
+    def end(self) -> None:
+        node = self.open.pop()
+        if node.merged:
+            for table in node.merged:
+                for key, value in table.items():
+                    node.value.setdefault(key, value)
+        self.add(node)
+
+    def awaits_key(self) -> bool:
+        return bool(self.open) and isinstance(self.open[-1].value, dict) and self.open[-1].key is None
+
+    def count(self, nodes: int, place: Place) -> None:
+        self.total += nodes
+        if self.total > self.limits.nodes:
+            self.refuse(place, f"more than {self.limits.nodes} values")
+
+    def key(self, key: str, place: Place, *, merging: bool = False) -> None:
+        table = self.open[-1]
+        if key in table.place.inner:
+            first = table.place.inner[key]
+            self.refuse(place, f"the key {key!r} is here twice, first in line {first.line}")
+        table.key, table.key_place, table.merging = key, place, merging
+
+    def add(self, node: _Node) -> None:
+        """Puts a finished value where it belongs."""
+        if node.anchor is not None:
+            self.anchors[node.anchor] = node
+        if not self.open:
+            self.root = node
+            return
+        parent = self.open[-1]
+        parent.size += node.size
+        parent.height = max(parent.height, node.height + 1)
+        if isinstance(parent.value, list):
+            parent.place.inner[len(parent.value)] = node.place
+            parent.value.append(node.value)
+            return
+        assert parent.key is not None
+        assert parent.key_place is not None
+        if parent.merging:
+            self.merge(parent, node)
+        else:
+            parent.value[parent.key] = node.value
+        parent.place.inner[parent.key] = Place(
+            parent.key_place.line, parent.key_place.column, node.place.inner
+        )
+        parent.key = parent.key_place = None
+
+    def merge(self, parent: _Node, node: _Node) -> None:
+        tables = node.value if isinstance(node.value, list) else [node.value]
+        if not all(isinstance(table, dict) for table in tables):
+            self.refuse(node.place, "'<<' takes a table, or a list of tables")
+        parent.merged += tables
+
+    def alias(self, name: str, place: Place) -> None:
+        self.aliases += 1
+        if self.aliases > self.limits.aliases:
+            self.refuse(place, f"more than {self.limits.aliases} aliases")
+        if self.awaits_key():
+            self.refuse(place, "a key must be text")
+        node = self.anchors.get(name)
+        if node is None:
+            self.refuse(place, f"the alias *{name} stands for nothing, or for what it is in")
+        if len(self.open) + node.height > self.limits.depth:
+            self.refuse(place, f"nested more than {self.limits.depth} levels deep")
+        self.count(node.size, place)
+        self.add(_Node(node.value, Place(place.line, place.column, node.place.inner), node.size, node.height))
+
+
+def parse_yaml(text: str, source: str, limits: Limits) -> tuple[Json, Place]:
+    """The one document in ``text``.
+
+    Raises:
+        WorkflowInvalid: with file, line and column.
+    """
+    builder = _Builder(source, limits)
+    documents = 0
+    try:
+        for event in yaml.parse(text, Loader=_LOADER):
+            mark = event.start_mark
+            place = Place(mark.line + 1, mark.column + 1) if mark is not None else Place(1, 1)
+            if isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    builder.refuse(place, "a second document begins; there can be only one in a file")
+            else:
+                _yaml_event(builder, event, place)
+    except yaml.MarkedYAMLError as problem:
+        mark = problem.problem_mark or problem.context_mark
+        place = Place(mark.line + 1, mark.column + 1) if mark is not None else Place(1, 1)
+        reason = ", ".join(part for part in (problem.context, problem.problem) if part)
+        raise WorkflowInvalid(f"{source}:{place.line}:{place.column}: {reason}") from problem
+    except yaml.YAMLError as problem:
+        found = re.search(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
+        place = _Lines(text).place(found.start() if found else 0)
+        reason = "a character that YAML does not allow"
+        raise WorkflowInvalid(f"{source}:{place.line}:{place.column}: {reason}") from problem
+    if builder.root is None:
+        return None, Place(1, 1)
+    return builder.root.value, builder.root.place
+
+
+def _yaml_event(builder: _Builder, event: Any, place: Place) -> None:
+    if isinstance(event, yaml.ScalarEvent):
+        if builder.awaits_key():
+            _yaml_tag(builder, event.tag, place, _TEXT_TAGS)
+            builder.key(event.value, place, merging=event.value == "<<" and event.implicit[0])
+        else:
+            builder.count(1, place)
+            builder.add(_Node(_yaml_scalar(builder, event, place), place, anchor=event.anchor))
+    elif isinstance(event, yaml.MappingStartEvent):
+        _yaml_tag(builder, event.tag, place, {_TAG + "map"})
+        builder.start({}, place, event.anchor)
+    elif isinstance(event, yaml.SequenceStartEvent):
+        _yaml_tag(builder, event.tag, place, {_TAG + "seq"})
+        builder.start([], place, event.anchor)
+    elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+        builder.end()
+    elif isinstance(event, yaml.AliasEvent):
+        builder.alias(str(event.anchor), place)
+
+
+def _yaml_tag(builder: _Builder, tag: str | None, place: Place, allowed: frozenset[str] | set[str]) -> None:
+    if tag not in (None, "!") and tag not in allowed:
+        builder.refuse(place, f"the tag {tag} cannot be used here")
+
+
+def _yaml_scalar(builder: _Builder, event: Any, place: Place) -> Json:
+    tag = event.tag
+    if tag is None or tag == "!":
+        tag = builder.scalars.resolve(yaml.ScalarNode, event.value, event.implicit)
+        if ":" in event.value:
+            return event.value  # YAML 1.1 takes 12:30 for 750
+        if tag not in _SCALAR_TAGS:
+            return event.value
+    _yaml_tag(builder, tag, place, _TEXT_TAGS | _SCALAR_TAGS)
+    if tag in _TEXT_TAGS:
+        return event.value
+    if len(event.value) > _DIGITS_LIMIT:
+        builder.refuse(place, "a number with too many digits; write it as text")
+    try:
+        value = builder.scalars.construct_object(yaml.ScalarNode(tag, event.value))
+    except (ValueError, KeyError, OverflowError, yaml.YAMLError):
+        builder.refuse(place, f"{event.value!r} is not of the type {tag.removeprefix(_TAG)}")
+    return _number(builder, value, place)
+
+
+def _number(builder: _Builder, value: Json, place: Place) -> Json:
+    if isinstance(value, float) and not -float("inf") < value < float("inf"):
+        builder.refuse(place, "NaN and Infinity are no JSON")
+    if type(value) is int and abs(value) > INTEGER_LIMIT:
+        builder.refuse(place, "a whole number beyond 2^53; write it as text")
+    return value
+
+
+class _Lines:
+    """Offsets in a text to lines and columns."""
+
+    def __init__(self, text: str) -> None:
+        self.starts = [0, *(match.end() for match in re.finditer("\n", text))]
+
+    def place(self, offset: int) -> Place:
+        line = bisect_right(self.starts, offset)
+        return Place(line, offset - self.starts[line - 1] + 1)
+
+
+def parse_json(text: str, source: str, limits: Limits) -> tuple[Json, Place]:
+    """The JSON value in ``text``.
+
+    Raises:
+        WorkflowInvalid: with file, line and column.
+    """
+    builder = _Builder(source, limits)
+    lines = _Lines(text)
+    _bound_json(builder, text, lines)
+    try:
+        json.loads(text, parse_int=float, parse_constant=float)  # for its messages; the value is built below
+    except json.JSONDecodeError as problem:
+        raise WorkflowInvalid(f"{source}:{problem.lineno}:{problem.colno}: {problem.msg}") from problem
+    for match in _TOKEN.finditer(text):
+        symbol, place = match.group(), lines.place(match.start())
+        if symbol in ("{", "["):
+            builder.start({} if symbol == "{" else [], place)
+        elif symbol in ("}", "]"):
+            builder.end()
+        elif symbol not in (",", ":"):
+            _json_scalar(builder, symbol, place)
+    assert builder.root is not None
+    return builder.root.value, builder.root.place
+
+
+def _bound_json(builder: _Builder, text: str, lines: _Lines) -> None:
+    """Refuses what is nested too deeply before it meets a parser that recurses."""
+    depth = 0
+    for match in _TOKEN.finditer(text):
+        symbol = match.group()
+        depth += (symbol in ("{", "[")) - (symbol in ("}", "]"))
+        if depth > builder.limits.depth:
+            builder.refuse(lines.place(match.start()), f"nested more than {builder.limits.depth} levels deep")
+
+
+def _json_scalar(builder: _Builder, symbol: str, place: Place) -> None:
+    if len(symbol) > _DIGITS_LIMIT and not symbol.startswith('"'):
+        builder.refuse(place, "a number with too many digits; write it as text")
+    value = json.loads(symbol)
+    if builder.awaits_key():
+        builder.key(value, place)
+        return
+    builder.count(1, place)
+    builder.add(_Node(_number(builder, value, place), place))
