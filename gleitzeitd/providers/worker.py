@@ -221,6 +221,7 @@ def _become_job(worker: int) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
 
 class Answers:
@@ -457,6 +458,8 @@ def main() -> None:
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the pool decides when a worker ends
+    # A child inherits this until it can obey: a request to end that comes too early waits, and is not ignored.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     settings, _ = receive(control)
     sys.path[:0] = settings["module_path"]
     try:

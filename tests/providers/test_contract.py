@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from gleitzeitd.providers.echo import EchoProvider, EchoSettings
+from gleitzeitd.providers.http import HttpProvider, HttpSettings
+from gleitzeitd.providers.kit import MethodCall, MethodProvider, MethodProviderSettings
+from gleitzeitd.providers.python import PythonProvider, PythonSettings
+from gleitzeitd.providers.shell import ShellProvider, ShellSettings
+from tests.providers.contract import ProviderContract, Subject
+
+
+class Weather(MethodProvider):
+    """What the sky will do."""
+
+    protocol_name = "weather/v1"
+
+    async def forecast(self, city: str, days: int = 3) -> dict:
+        """The weather of the next days."""
+        return {"city": city, "days": days}
+
+    async def observe(self, call: MethodCall, minutes: int) -> None:
+        """Look at the sky."""
+        call.on_output("stdout", "looking up")
+        await asyncio.sleep(60 * minutes)
+
+
+def weather(server: TestServer, begun: asyncio.Semaphore) -> Subject:
+    return Subject(
+        make=lambda: Weather(MethodProviderSettings(capacity=2)),
+        quick=("weather/forecast", {"city": "Ulm"}),
+        slow=("weather/observe", {"minutes": 2}),
+        bad=("weather/forecast", {"city": "Ulm", "days": "two"}),
+    )
+
+
+def echo(server: TestServer, begun: asyncio.Semaphore) -> Subject:
+    begun.release()  # nothing is to be seen of a wait, and nothing has to begin
+    begun.release()
+    return Subject(
+        make=lambda: EchoProvider(EchoSettings(capacity=2)),
+        quick=("echo/ping", {}),
+        slow=("echo/wait", {"seconds": 60}),
+        bad=("echo/wait", {"seconds": -1}),
+        begun=begun,
+    )
+
+
+def python(server: TestServer, begun: asyncio.Semaphore) -> Subject:
+    return Subject(
+        make=lambda: PythonProvider(PythonSettings(capacity=2)),
+        quick=("python/execute", {"code": "result = 1"}),
+        slow=("python/execute", {"code": "print('begun')\nwhile True: pass"}),
+        bad=("python/execute", {"code": "result = 1", "timeout": 0}),
+    )
+
+
+def shell(server: TestServer, begun: asyncio.Semaphore) -> Subject:
+    return Subject(
+        make=lambda: ShellProvider(ShellSettings(capacity=2)),
+        quick=("shell/execute", {"argv": ["true"]}),
+        slow=("shell/run", {"script": "echo begun; sleep 60 & wait"}),
+        bad=("shell/execute", {"argv": "true"}),
+    )
+
+
+def http(server: TestServer, begun: asyncio.Semaphore) -> Subject:
+    return Subject(
+        make=lambda: HttpProvider(HttpSettings(capacity=2)),
+        quick=("http/get", {"url": str(server.make_url("/quick"))}),
+        slow=("http/request", {"url": str(server.make_url("/slow"))}),
+        bad=("http/get", {"url": "file:///etc/passwd"}),
+        begun=begun,
+    )
+
+
+SUBJECTS: dict[str, Callable[[TestServer, asyncio.Semaphore], Subject]] = {
+    "kit": weather,
+    "echo": echo,
+    "python": python,
+    "shell": shell,
+    "http": http,
+}
+
+
+@pytest.fixture(params=SUBJECTS)
+async def subject(request) -> AsyncIterator[Subject]:
+    begun = asyncio.Semaphore(0)
+
+    async def quick(_request: web.Request) -> web.Response:
+        return web.json_response({"quick": True})
+
+    async def slow(_request: web.Request) -> web.Response:
+        begun.release()
+        await asyncio.sleep(60)
+        raise AssertionError("nobody waits for this")
+
+    app = web.Application()
+    app.router.add_get("/quick", quick)
+    app.router.add_get("/slow", slow)
+    server = TestServer(app)
+    if request.param == "http":
+        await server.start_server()
+    yield SUBJECTS[request.param](server, begun)
+    await server.close()
+
+
+class TestProviders(ProviderContract):
+    @pytest.fixture
+    async def provider(self, subject):
+        provider = subject.make()
+        await provider.start()
+        yield provider
+        await provider.stop()
