@@ -187,20 +187,22 @@ def descendants() -> list[int]:
 
 
 def _kill_all(child: int, number: int) -> None:
-    _signal_group(child, number)
+    reached = _signal_group(child, number)
     for pid in descendants():
         try:
-            if os.getpgid(pid) != child:
+            if not reached or os.getpgid(pid) != child:
                 os.kill(pid, number)
         except (ProcessLookupError, PermissionError):
             pass  # it has just ended, or took another user
 
 
-def _signal_group(group: int, number: int) -> None:
+def _signal_group(group: int, number: int) -> bool:
+    """False if there is no such group yet, or nobody in it may be signalled."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):
-        pass  # no group yet, or nobody in it may be signalled: the walk over the descendants decides
+        return False
+    return True
 
 
 def _signal_one(pid: int, number: int) -> None:
@@ -458,7 +460,7 @@ def main() -> None:
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the pool decides when a worker ends
-    # A child inherits this until it can obey: a request to end that comes too early waits, and is not ignored.
+    # A child inherits this until it can obey: a request to end that comes too early waits, and is not lost.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     settings, _ = receive(control)
     sys.path[:0] = settings["module_path"]

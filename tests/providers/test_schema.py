@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gleitzeitd.errors import MalformedData, MethodNotSupported, ParameterInvalid, ResultInvalid
+from gleitzeitd.model.protocol import Method, Protocol
+from gleitzeitd.providers.schema import (
+    check_parameters,
+    check_result,
+    check_schema,
+    json_size,
+    not_json,
+    problems,
+)
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+TABLE = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string"},
+        "days": {"type": "integer", "minimum": 1, "maximum": 14},
+        "units": {"enum": ["metric", "imperial"]},
+        "places": {"type": "array", "items": {"type": "object", "required": ["x"]}},
+        "when": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+    },
+    "required": ["city", "days"],
+    "additionalProperties": False,
+}
+WEATHER = Protocol(
+    name="weather/v1", methods={"weather/forecast": Method(parameters=TABLE, returns={"type": "object"})}
+)
+
+
+def said(schema, value) -> list[tuple[tuple, str]]:
+    return [(problem.path, problem.message) for problem in problems(schema, value)]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"city": "Ulm", "days": 2}, []),
+        ({"days": 2}, [(("city",), "missing")]),
+        ({}, [(("city",), "missing"), (("days",), "missing")]),
+        ({"city": 3, "days": 2}, [(("city",), "expected text, found a whole number: 3")]),
+        ({"city": None, "days": True}, [
+            (("city",), "expected text, found nothing"),
+            (("days",), "expected a whole number, found true or false: true"),
+        ]),
+        ({"city": "Ulm", "days": 0}, [(("days",), "expected at least 1, found 0")]),
+        ({"city": "Ulm", "days": 2, "unit": 1}, [(("unit",), "unknown key, did you mean units?")]),
+        ({"city": "Ulm", "days": 2, "units": "x"}, [
+            (("units",), 'expected one of "metric", "imperial", found text: "x"')
+        ]),
+        ({"city": "Ulm", "days": 2, "places": [{"x": 1}, {}]}, [(("places", 1, "x"), "missing")]),
+        ({"city": "Ulm", "days": 2, "when": [1]}, [(("when",), "expected text or nothing, found a list")]),
+        ([], [((), "expected a table, found a list")]),
+    ],
+)  # fmt: skip
+def test_a_problem_says_where_what_was_expected_and_what_was_found(value, expected) -> None:
+    assert said(TABLE, value) == expected
+
+
+def test_problems_are_in_the_order_of_the_value() -> None:
+    assert [p.path for p in problems(TABLE, {"units": 1, "days": 0, "city": 2})] == [
+        ("units",),
+        ("days",),
+        ("city",),
+    ]
+
+
+def test_a_huge_value_is_not_repeated_in_a_message() -> None:
+    value = {"city": "x" * 10**6, "days": "y" * 10**6, "units": "z" * 10**6, "z" * 300: 1}
+    assert all(len(message) < 400 for _, message in said(TABLE, value))
+
+
+@pytest.mark.parametrize(
+    ("schema", "where"),
+    [
+        ({"$ref": "https://example.org/schema.json"}, "schema.$ref"),
+        ({"properties": {"a": {"$ref": "other.json#/a"}}}, "schema.properties.a.$ref"),
+        ({"$ref": "#/$defs/missing"}, "schema.$ref"),
+        ({"type": "thing"}, "schema.type"),
+        ({"items": [{"$id": "https://example.org/x"}]}, "schema.items[0].$id"),
+    ],
+)
+def test_a_schema_that_needs_anything_outside_itself_is_refused_with_the_place(schema, where) -> None:
+    with pytest.raises(MalformedData) as caught:
+        check_schema(schema)
+    assert caught.value.path == where
+
+
+def test_references_inside_the_schema_are_followed() -> None:
+    schema = {"$defs": {"n": {"type": "integer"}, "m": {"$anchor": "m", "type": "string"}},
+              "properties": {"a": {"$ref": "#/$defs/n"}, "b": {"$ref": "#m"}}}  # fmt: skip
+    assert problems(schema, {"a": 1, "b": "x"}) == []
+    assert [p.path for p in problems(schema, {"a": "x", "b": 1})] == [("a",), ("b",)]
+
+
+def test_a_schema_that_recurses_without_end_is_a_problem_and_no_crash() -> None:
+    assert said({"$ref": "#"}, 1) == [((), "nested too deeply to be checked")]
+
+
+@given(PLAIN)
+def test_the_empty_schema_admits_everything_plain(value) -> None:
+    assert problems({}, value) == []
+    assert not_json(value) is None
+    assert json_size(value) > 0
+
+
+@given(PLAIN, st.sampled_from([math.nan, math.inf, {1, 2}, b"x", 1j, object(), {1: 2}, (1,), "\ud800"]))
+def test_what_json_cannot_hold_is_found_at_its_place(value, stray) -> None:
+    found = not_json({"fine": value, "list": [value, stray]})
+    assert found is not None
+    assert found[0] == ("list", 1)
+
+
+def test_an_unknown_method_is_refused_with_the_nearest() -> None:
+    with pytest.raises(MethodNotSupported, match="did you mean weather/forecast"):
+        check_parameters(WEATHER, "weather/forecst", {})
+
+
+def test_all_problems_of_the_parameters_are_in_one_error() -> None:
+    with pytest.raises(ParameterInvalid, match=r"days: expected at least 1, found 0; city: missing"):
+        check_parameters(WEATHER, "weather/forecast", {"days": 0})
+
+
+@pytest.mark.parametrize("result", [[1], {"a": math.nan}, {"a": object()}, {"a": "x" * 200}])
+def test_a_result_of_another_type_or_size_is_refused(result) -> None:
+    with pytest.raises(ResultInvalid):
+        check_result(WEATHER, "weather/forecast", result, 100)
