@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gleitzeitd.errors import WorkflowInvalid
 from gleitzeitd.model.problem import Problem
 from gleitzeitd.workflow_file import load, parse, render
-from gleitzeitd.workflow_text import Limits
+from gleitzeitd.workflow_file.text import Limits
 
 FOLDER = Path("/folder")
 

@@ -16,8 +16,8 @@ from gleitzeitd.errors import WorkflowInvalid
 from gleitzeitd.model.document import Reading, read
 from gleitzeitd.model.problem import Problem
 from gleitzeitd.plain import Json
-from gleitzeitd.workflow_batch import Expansion, expand_batch
-from gleitzeitd.workflow_text import Limits, Place, parse_json, parse_yaml
+from gleitzeitd.workflow_file.batch import Expansion, expand_batch
+from gleitzeitd.workflow_file.text import Limits, Place, parse_json, parse_yaml
 
 _SCRIPT_KEYS = ("file", "file_path")
 

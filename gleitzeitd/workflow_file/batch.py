@@ -82,10 +82,13 @@ def _matching(directory: Path, pattern: str, reader: TableReader) -> list[Path]:
         where = ("batch", "directory")
         reader.problem(where, f"there is no directory {directory}")
         return []
+    if Path(pattern).is_absolute():
+        reader.problem(("batch", "pattern"), f"{pattern!r} is no pattern of files in a directory")
+        return []
     try:
         # One more than is possible, so that the reader of the document says that there are too many.
         found = sorted(islice((path for path in directory.glob(pattern) if path.is_file()), TASKS_LIMIT + 1))
-    except (ValueError, NotImplementedError, OSError) as problem:
+    except (ValueError, OSError) as problem:
         reader.problem(("batch", "pattern"), f"{pattern!r} is no pattern of files in a directory: {problem}")
         return []
     if not found:
