@@ -268,6 +268,18 @@ class ShardRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """What a ledger has to arm again when it starts."""
+
+    shards: list[ShardRow]
+    """All of them, in order."""
+    held: list[tuple[Attempt, ComponentId]] = field(default_factory=list)
+    """Attempts leased or running, with the engine."""
+    waking: list[tuple[Attempt, float]] = field(default_factory=list)
+    """Tasks in RETRY, with their full delay in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
     """One feed entry: what became true."""
 

@@ -10,35 +10,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gleitzeitd.model.change import Change, Outcome
 from gleitzeitd.model.ledger import (
-    Attempt,
     Audience,
     Fact,
     OutputChunk,
     ReadyTask,
+    Recovered,
     ShardRow,
     TaskRow,
     TaskState,
     WorkflowRow,
 )
-from gleitzeitd.model.names import ComponentId, Shard, TaskId, WorkflowId
+from gleitzeitd.model.names import Shard, TaskId, WorkflowId
 from gleitzeitd.plain import Json
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recovered:
-    """What a ledger has to arm again when it starts."""
-
-    shards: list[ShardRow]
-    """All of them, in order."""
-    held: list[tuple[Attempt, ComponentId]] = field(default_factory=list)
-    """Attempts leased or running, with the engine."""
-    waking: list[tuple[Attempt, float]] = field(default_factory=list)
-    """Tasks in RETRY, with their full delay in seconds."""
-    cancelling: list[WorkflowId] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,3 +119,6 @@ class Store(ABC):
     @abstractmethod
     async def counts(self) -> dict[str, int]:
         """Workflows by status, for metrics."""
+
+
+__all__ = ["OpenWorkflow", "ReadyEntry", "Recovered", "Store"]

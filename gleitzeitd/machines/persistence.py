@@ -1,0 +1,468 @@
+"""The ledger: whether a change of state may happen, and the feed of what became true.
+
+Changes are gathered while a transaction runs and committed together by the next one. Nobody is
+answered, and nothing is published, before the commit. What is in memory here can be lost at any
+time: leases (re-armed in full at a restart), owners of shards, retries that wait, and what is blocked.
+
+* A lease ends when its engine does not list the attempt in its inventory, or says nothing for
+  ``lease_seconds``; then the task is ready again.
+* A shard has one owner per role; an owner that does not claim for ``owner_seconds`` loses it to whoever
+  claims next. Owners get equal shares. A new owner gets a new epoch, which makes the old one's asks stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import count
+
+from gleitzeitd.bounds import bounded
+from gleitzeitd.errors import GleitzeitError, StoreError
+from gleitzeitd.events import Envelope, Event
+from gleitzeitd.events import dependency_resolver as d
+from gleitzeitd.events import execution_engine as e
+from gleitzeitd.events import hub as h
+from gleitzeitd.events import persistence as p
+from gleitzeitd.events import queue_manager as q
+from gleitzeitd.machines.base import Call, Context, Effects, Machine, Note, Reply, Request, SetTimer, Tell
+from gleitzeitd.machines.feed import event_of
+from gleitzeitd.machines.owners import Owners
+from gleitzeitd.model import change as c
+from gleitzeitd.model.ledger import Attempt, Fact, Recovered, TaskKey, WorkflowState
+from gleitzeitd.model.names import ComponentId, Role, WorkflowId
+from gleitzeitd.plain import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Section ``[persistence]`` of persistence.toml."""
+
+    lease_seconds: float = bounded(15.0, least=2.0, most=3600.0, unit="seconds")
+    """How long an engine may stay silent before the tasks that it holds are given to others."""
+    grace_seconds: float = bounded(2.0, least=0.5, most=60.0, unit="seconds")
+    """How long an engine may hold a task without listing it in its inventory, and how long a disconnected
+    one has to come back."""
+    owner_seconds: float = bounded(3.0, least=1.0, most=60.0, unit="seconds")
+    """How long a resolver or queue manager may stay silent before its shards go to others."""
+    changes_per_commit: int = bounded(1000, least=1, most=100_000)
+    """Changes that share one transaction, and so one fsync. What exceeds it waits for the next."""
+    pending_limit: int = bounded(100_000, least=1000)
+    """Changes that may wait for a transaction; beyond it, askers are told to try again later."""
+
+
+class Requests:
+    """What the ledger's performer is asked to do."""
+
+    @dataclass(frozen=True, slots=True)
+    class Open(Request):
+        """Answered with :class:`~gleitzeitd.model.ledger.Recovered`."""
+
+    @dataclass(frozen=True, slots=True)
+    class Commit(Request):
+        """Answered with a list of outcomes, one per change."""
+
+        changes: list[c.Change]
+
+    @dataclass(frozen=True, slots=True)
+    class Read(Request):
+        """Answered with the ``DataRetrieved`` that goes to the asker."""
+
+        query: p.QueryData
+        blocked: list[Json]
+        """What is known to hold the workflow up; it is kept nowhere else."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    change: c.Change
+    asker: Envelope | None = None
+    claim: p.ClaimShard | None = None
+
+
+@dataclass(slots=True)
+class _Lease:
+    engine: ComponentId
+    deadline: float
+    since: float
+
+
+_SWEEP = "leases"
+_SWEEP_SECONDS = 0.5
+
+
+@dataclass(slots=True)
+class Persistence(Machine):
+    """The ledger's decisions about time, order and answers; the rows are the store's."""
+
+    role = Role.PERSISTENCE
+
+    component_id: ComponentId
+    settings: Settings = Settings()
+    _open: bool = False
+    _pending: list[_Pending] = field(default_factory=list)
+    _committing: list[_Pending] = field(default_factory=list)
+    _leases: dict[Attempt, _Lease] = field(default_factory=dict)
+    _held: dict[TaskKey, Attempt] = field(default_factory=dict)
+    _held_by: dict[ComponentId, set[Attempt]] = field(default_factory=dict)
+    _cancelling: dict[Attempt, ComponentId] = field(default_factory=dict)
+    _waking: dict[str, Attempt] = field(default_factory=dict)
+    _owners: Owners = field(default_factory=Owners)
+    _blocked: dict[WorkflowId, dict[ComponentId, Json]] = field(default_factory=dict)
+    _reads: dict[str, Envelope] = field(default_factory=dict)
+    _numbers: count[int] = field(default_factory=count)
+    _committed: int = 0
+    _sweeping: bool = False
+
+    # --- opening ------------------------------------------------------------------------------
+
+    def start(self, now: float, at: str) -> Effects:
+        """Until the store is open, changes gather and reads wait for it."""
+        return [Call("open", Requests.Open())]
+
+    def _opened(self, recovered: Recovered, now: float) -> Effects:
+        self._open = True
+        self._owners.recover(recovered.shards, now, self.settings.owner_seconds)
+        for attempt, engine in recovered.held:
+            self._lease(attempt, engine, now)
+        effects: Effects = []
+        for attempt, delay in recovered.waking:
+            effects += self._wake_later(attempt, delay)
+        fields: dict[str, Json] = {"held": len(recovered.held), "retries": len(recovered.waking)}
+        return [Note("info", "the ledger is open", fields), *effects, *self._sweep()]
+
+    # --- changes ------------------------------------------------------------------------------
+
+    def on_save_workflow(self, event: Event, ctx: Context) -> Effects:
+        fence = c.Fence(role=Role.DEPENDENCY_RESOLVER, epoch=getattr(event, "epoch", 0))
+        match event:
+            case p.SaveWorkflow():
+                change: c.Change = c.AcceptWorkflow(
+                    workflow_id=event.workflow_id,
+                    digest=event.digest,
+                    document=event.workflow,
+                    inputs=event.inputs,
+                    correlation_id=ctx.envelope.correlation_id,
+                    fence=fence,
+                )
+            case d.WorkflowCompleted():
+                change = _end(event.workflow_id, WorkflowState.COMPLETED, fence)
+            case d.WorkflowFailed():
+                change = c.EndWorkflow(
+                    workflow_id=event.workflow_id, state=WorkflowState.FAILED, error=event.error, fence=fence
+                )
+            case d.WorkflowCancelled():
+                change = _end(event.workflow_id, WorkflowState.CANCELLED, fence)
+            case d.CancelWorkflow():
+                change = c.CancelWorkflow(workflow_id=event.workflow_id, reason=event.reason)
+            case _:
+                raise AssertionError(event)
+        return self._ask(change, ctx)
+
+    def on_save_task(self, event: Event, ctx: Context) -> Effects:
+        resolver = c.Fence(role=Role.DEPENDENCY_RESOLVER, epoch=getattr(event, "epoch", 0))
+        match event:
+            case d.WorkflowAnalyzed() | d.DependenciesSatisfied():
+                change: c.Change = c.MakeReady(
+                    name=event.name,
+                    workflow_id=event.workflow_id,
+                    tasks=event.tasks,
+                    cursor=event.cursor,
+                    fence=resolver,
+                )
+            case d.TaskSkipped():
+                change = c.SkipTasks(
+                    workflow_id=event.workflow_id, tasks=event.tasks, cursor=event.cursor, fence=resolver
+                )
+            case q.TaskAvailable():
+                fence = c.Fence(role=Role.QUEUE_MANAGER, epoch=event.epoch)
+                change = c.GrantLeases(shard=event.owned_shard, leases=event.leases, fence=fence)
+            case e.TaskStarted():
+                change = c.StartTask(
+                    attempt=Attempt(event.workflow_id, event.task_id, event.attempt),
+                    engine_id=ctx.envelope.source_component,
+                    provider_id=event.provider_id,
+                    started_at=event.started_at,
+                )
+            case q.TaskPriorityChanged():
+                change = c.ChangePriority(
+                    workflow_id=event.workflow_id, task_ids=event.task_ids, priority=event.priority
+                )
+            case _:
+                raise AssertionError(event)
+        return self._ask(change, ctx)
+
+    def on_save_result(self, event: Event, ctx: Context) -> Effects:
+        engine = ctx.envelope.source_component
+        match event:
+            case e.TaskCompleted():
+                change: c.Change = c.CompleteTask(
+                    attempt=Attempt(event.workflow_id, event.task_id, event.attempt),
+                    engine_id=engine,
+                    result=event.result,
+                    output=event.output,
+                    started_at=event.started_at,
+                    finished_at=event.finished_at,
+                )
+            case e.TaskFailed():
+                change = c.FailTask(
+                    attempt=Attempt(event.workflow_id, event.task_id, event.attempt),
+                    engine_id=engine,
+                    error=event.error,
+                    output=event.output,
+                    started_at=event.started_at,
+                    finished_at=event.finished_at,
+                )
+            case _:
+                raise AssertionError(event)
+        return self._ask(change, ctx)
+
+    def _ask(self, change: c.Change, ctx: Context) -> Effects:
+        if len(self._pending) >= self.settings.pending_limit:
+            busy = StoreError("more changes wait than may be held: try again later").info()
+            return [Reply(p.PersistenceError(error=busy), ctx.envelope)]
+        self._pending.append(_Pending(change, ctx.envelope))
+        return []
+
+    def settle(self, now: float, at: str) -> Effects:
+        """One transaction at a time; the next one gathers meanwhile."""
+        if self._committing or not self._pending or not self._open:
+            return []
+        limit = self.settings.changes_per_commit
+        self._committing, self._pending = self._pending[:limit], self._pending[limit:]
+        return [Call("commit", Requests.Commit([entry.change for entry in self._committing]))]
+
+    def call_finished(self, call_id: str, answer: object, now: float, at: str) -> Effects:
+        if call_id.startswith("read/"):
+            return self._read(call_id, answer)
+        if isinstance(answer, Exception) and not isinstance(answer, GleitzeitError):
+            raise answer
+        if call_id == "open":
+            assert isinstance(answer, Recovered), answer
+            return self._opened(answer, now)
+        entries, self._committing = self._committing, []
+        if isinstance(answer, GleitzeitError):
+            return self._uncommitted(entries, answer)
+        assert isinstance(answer, list)
+        effects: Effects = []
+        for entry, outcome in zip(entries, answer, strict=True):
+            effects += self._settled(entry, outcome, now)
+        self._committed += len(entries)
+        return effects + self._sweep()
+
+    def _uncommitted(self, entries: list[_Pending], problem: GleitzeitError) -> Effects:
+        """Nothing of the transaction has happened: askers are told, our own changes are tried again."""
+        error = problem.info()
+        effects: Effects = [Note("error", "a transaction failed", {"error": str(error)})]
+        for entry in entries:
+            if entry.asker is not None:
+                effects.append(Reply(p.PersistenceError(error=error), entry.asker))
+            elif isinstance(entry.change, c.WakeTask):
+                effects += self._wake_later(entry.change.attempt, 1.0)
+        return effects
+
+    # --- after the commit ------------------------------------------------------------------------
+
+    def _settled(self, entry: _Pending, outcome: c.Outcome, now: float) -> Effects:
+        effects: Effects = []
+        if isinstance(entry.change, c.TakeShards):
+            self._owners.took(entry.change, now)
+        if entry.claim is not None and entry.asker is not None:
+            effects.append(self._claimed(entry.claim, entry.asker))
+        elif entry.asker is not None:
+            saved = p.DataSaved(
+                status=outcome.status.value,
+                executions=outcome.executions,
+                refused=outcome.refused,
+                message=outcome.message,
+            )
+            effects.append(Reply(saved, entry.asker))
+        for key in outcome.released:
+            self._release(key)
+        for execution in outcome.executions:
+            attempt = Attempt(execution.workflow_id, execution.task_id, execution.attempt)
+            self._lease(attempt, execution.engine_id, now)
+        for attempt, delay in outcome.waking:
+            effects += self._wake_later(attempt, delay)
+        for attempt, engine in outcome.cancel:
+            self._cancelling[attempt] = engine
+            effects.append(self._cancel(attempt, engine))
+        for fact in outcome.facts:
+            effects += self._publish(fact)
+        return effects
+
+    def _publish(self, fact: Fact) -> Effects:
+        self._owners.published(fact)
+        if fact.name in ("workflow_completed", "workflow_failed", "workflow_cancelled"):
+            self._blocked.pop(fact.workflow_id, None)
+        return [Tell(event_of(fact), correlation_id=fact.correlation_id)]
+
+    # --- leases ---------------------------------------------------------------------------------
+
+    def _lease(self, attempt: Attempt, engine: ComponentId, now: float) -> None:
+        self._leases[attempt] = _Lease(engine, now + self.settings.lease_seconds, now)
+        self._held[attempt.key] = attempt
+        self._held_by.setdefault(engine, set()).add(attempt)
+
+    def _release(self, key: TaskKey) -> None:
+        attempt = self._held.pop(key, None)
+        if attempt is None:
+            return
+        lease = self._leases.pop(attempt)
+        self._cancelling.pop(attempt, None)
+        held = self._held_by[lease.engine]
+        held.discard(attempt)
+        if not held:
+            del self._held_by[lease.engine]
+
+    def _cancel(self, attempt: Attempt, engine: ComponentId) -> Tell:
+        order = e.CancelTask(
+            workflow_id=attempt.workflow_id,
+            task_id=attempt.task_id,
+            attempt=attempt.attempt,
+            reason="the workflow is cancelled",
+        )
+        return Tell(order, to=engine)
+
+    def on_heartbeat_response(self, event: h.HeartbeatResponse, ctx: Context) -> Effects:
+        """An engine's inventory: what it lists goes on; what it should list, and does not, is lost."""
+        if event.inventory is None:
+            return []
+        engine = ctx.envelope.source_component
+        listed = {Attempt(WorkflowId(w), t, n) for w, t, n in event.inventory}
+        effects: Effects = []
+        lost = []
+        for attempt in self._held_by.get(engine, ()):
+            lease = self._leases[attempt]
+            if attempt in listed:
+                lease.deadline = ctx.now + self.settings.lease_seconds
+                if attempt in self._cancelling:
+                    effects.append(self._cancel(attempt, engine))
+            elif ctx.now - lease.since > self.settings.grace_seconds:
+                lost.append(attempt)
+        return effects + self._lose(lost, f"{engine} does not know of it", ctx.now)
+
+    def on_component_disconnected(self, event: h.ComponentDisconnected, ctx: Context) -> Effects:
+        """A lost engine has a short time to come back; a lost owner likewise."""
+        for attempt in self._held_by.get(event.component_id, ()):
+            lease = self._leases[attempt]
+            lease.deadline = min(lease.deadline, ctx.now + self.settings.grace_seconds)
+        self._owners.disconnected(event.component_id, ctx.now, self.settings.owner_seconds)
+        return []
+
+    def _lose(self, attempts: Iterable[Attempt], reason: str, now: float) -> Effects:
+        effects: Effects = []
+        for attempt in attempts:
+            lease = self._leases[attempt]
+            # Until the change is through, the attempt stays in the table, and is looked at again later.
+            lease.since = now
+            lease.deadline = now + self.settings.grace_seconds
+            fields: dict[str, Json] = {
+                "workflow_id": attempt.workflow_id,
+                "task_id": attempt.task_id,
+                "attempt": attempt.attempt,
+                "engine": lease.engine,
+                "reason": reason,
+            }
+            effects.append(Note("warning", "an attempt was lost", fields))
+            self._pending.append(_Pending(c.LoseAttempt(attempt=attempt, reason=reason)))
+        return effects
+
+    def _sweep(self) -> Effects:
+        if self._sweeping or not self._leases:
+            return []
+        self._sweeping = True
+        return [SetTimer(_SWEEP, _SWEEP_SECONDS)]
+
+    def _wake_later(self, attempt: Attempt, delay: float) -> Effects:
+        key = f"wake/{attempt.workflow_id}/{attempt.task_id}"
+        self._waking[key] = attempt
+        return [SetTimer(key, delay)]
+
+    def timer_expired(self, key: str, now: float, at: str) -> Effects:
+        if key == _SWEEP:
+            self._sweeping = False
+            late = [a for a, lease in self._leases.items() if lease.deadline <= now]
+            return self._lose(late, "its engine went silent", now) + self._sweep()
+        self._pending.append(_Pending(c.WakeTask(attempt=self._waking.pop(key))))
+        return []
+
+    # --- shards and their owners ------------------------------------------------------------------
+
+    def on_claim_shard(self, event: p.ClaimShard, ctx: Context) -> Effects:
+        if not self._open:
+            return []
+        owner = event.incarnation
+        source = ctx.envelope.source_component
+        if event.release:
+            shards = self._owners.leave(event.role, owner)
+            change = c.TakeShards(role=event.role, owner="", shards=shards)
+        else:
+            shards = self._owners.claim(event.role, owner, source, ctx.now, self.settings.owner_seconds)
+            change = c.TakeShards(role=event.role, owner=owner, shards=shards)
+        if not shards:
+            return [self._claimed(event, ctx.envelope)]
+        self._pending.append(_Pending(change, ctx.envelope, event))
+        return []
+
+    def _claimed(self, claim: p.ClaimShard, asker: Envelope) -> Reply:
+        rows = self._owners.owned(claim.role, claim.incarnation)
+        owned = [
+            p.ShardClaim(shard=row.shard, epoch=row.epoch(claim.role), number=row.last(claim.role))
+            for row in rows
+        ]
+        claimants = self._owners.claimants(claim.role)
+        answer = p.ShardClaimed(owned=owned, owner_seconds=self.settings.owner_seconds, claimants=claimants)
+        return Reply(answer, asker)
+
+    # --- reading ------------------------------------------------------------------------------------
+
+    def on_query_data(self, event: p.QueryData, ctx: Context) -> Effects:
+        call_id = f"read/{next(self._numbers)}"
+        self._reads[call_id] = ctx.envelope
+        blocked = list(self._blocked.get(event.workflow_id or WorkflowId(""), {}).values())
+        return [Call(call_id, Requests.Read(event, blocked))]
+
+    def _read(self, call_id: str, answer: object) -> Effects:
+        asker = self._reads.pop(call_id)
+        if isinstance(answer, p.DataRetrieved):
+            return [Reply(answer, asker)]
+        if isinstance(answer, GleitzeitError):
+            return [Reply(p.PersistenceError(error=answer.info()), asker)]
+        assert isinstance(answer, Exception)
+        raise answer
+
+    def on_execution_blocked(self, event: d.ExecutionBlocked, ctx: Context) -> Effects:
+        who = self._blocked.setdefault(event.workflow_id, {})
+        source = ctx.envelope.source_component
+        if event.count:
+            who[source] = {
+                "reason": event.reason,
+                "unblocked_by": event.unblocked_by,
+                "task_ids": list(event.task_ids),
+                "count": event.count,
+            }
+        else:
+            who.pop(source, None)
+        if not who:
+            del self._blocked[event.workflow_id]
+        return []
+
+    # --- how it is ------------------------------------------------------------------------------
+
+    def drained(self) -> bool:
+        return not self._pending and not self._committing
+
+    def load(self) -> int:
+        return len(self._pending) + len(self._committing)
+
+    def figures(self) -> dict[str, Json]:
+        return {
+            "leases": len(self._leases),
+            "retries_waiting": len(self._waking),
+            "changes_waiting": len(self._pending),
+            "changes_committed": self._committed,
+        }
+
+
+def _end(workflow_id: WorkflowId, state: WorkflowState, fence: c.Fence) -> c.EndWorkflow:
+    return c.EndWorkflow(workflow_id=workflow_id, state=state, error=None, fence=fence)
