@@ -122,8 +122,11 @@ class Persistence(Machine):
     def _opened(self, recovered: Recovered, now: float) -> Effects:
         self._open = True
         self._owners.recover(recovered.shards, now, self.settings.owner_seconds)
+        cancelling = set(recovered.cancelling)
         for attempt, engine in recovered.held:
             self._lease(attempt, engine, now)
+            if attempt.workflow_id in cancelling:
+                self._cancelling[attempt] = engine
         effects: Effects = []
         for attempt, delay in recovered.waking:
             effects += self._wake_later(attempt, delay)

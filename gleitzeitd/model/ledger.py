@@ -277,6 +277,8 @@ class Recovered:
     """Attempts leased or running, with the engine."""
     waking: list[tuple[Attempt, float]] = field(default_factory=list)
     """Tasks in RETRY, with their full delay in seconds."""
+    cancelling: list[WorkflowId] = field(default_factory=list)
+    """Workflows whose last attempts are still to be ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
