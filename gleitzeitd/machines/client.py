@@ -62,6 +62,8 @@ class _Watch:
     cursor: int
     """Number of the last entry passed on."""
     fetching: bool = True
+    missed: bool = False
+    """Something came that the page being fetched may have been read too early to hold."""
 
 
 @dataclass(slots=True)
@@ -161,13 +163,13 @@ class Client(Machine):
         for item in event.items:
             entry = read_entry(item)
             effects += self._pass_on(topic, watch, entry.event, entry.correlation_id)
-        return effects + (self._fetch(topic) if event.next is not None else [])
+        return effects + (self._fetch(topic) if event.next is not None or watch.missed else [])
 
     def _fetch(self, topic: str) -> Effects:
         watch = self._watches.get(topic)
         if watch is None or not _has_history(topic):
             return []
-        watch.fetching = True
+        watch.fetching, watch.missed = True, False
         query = p.QueryData(
             kind_of_data="history", workflow_id=WorkflowId(topic), after=watch.cursor, limit=HISTORY_PAGE
         )
@@ -185,6 +187,7 @@ class Client(Machine):
         if stamp is None:
             return [Call(topic, Published(event, ctx.envelope.correlation_id))]
         if stamp.after_workflow > watch.cursor:
+            watch.missed = True
             return [] if watch.fetching else self._fetch(topic)
         return self._pass_on(topic, watch, event, ctx.envelope.correlation_id)
 
