@@ -19,7 +19,6 @@ from gleitzeitd.model.ledger import (
     OutputChunk,
     ReadyTask,
     Recovered,
-    ShardRow,
     TaskRow,
     TaskState,
     WorkflowRow,
@@ -70,7 +69,8 @@ class Store(ABC):
 
     @abstractmethod
     async def feed(self, shard: Shard, audience: Audience, after: int, limit: int) -> list[Fact]:
-        """Entries of a shard with numbers over ``after``, in order, that the audience follows.
+        """Entries of a shard with numbers over ``after``, in order, that the audience follows; NONE are the
+        watchers, who follow all.
 
         The results of ``task_completed`` entries are in their bodies.
         """
@@ -83,13 +83,13 @@ class Store(ABC):
     async def open_workflows(
         self, shard: Shard, after: WorkflowId | None, limit: int
     ) -> tuple[list[OpenWorkflow], int]:
-        """Unfinished workflows of a shard, by id, beginning after ``after``; and the shard's number at that time."""
+        """Unfinished workflows of a shard, by id, after ``after``; and the shard's number at that time."""
 
     @abstractmethod
     async def ready_tasks(
         self, shard: Shard, after: tuple[WorkflowId, TaskId] | None, limit: int
     ) -> tuple[list[ReadyEntry], int]:
-        """READY tasks of a shard, by workflow_id and position, beginning after ``after``; and the shard's number."""
+        """READY tasks of a shard, by workflow_id and position, after ``after``; and its number then."""
 
     @abstractmethod
     async def workflow(self, workflow_id: WorkflowId) -> WorkflowRow | None:
@@ -99,8 +99,11 @@ class Store(ABC):
     async def workflows(
         self, *, status: str | None, name_contains: str | None, before: str | None, limit: int
     ) -> list[WorkflowRow]:
-        """Workflows, newest first, without ``document`` (it is None); ``before`` is the ``submitted_at/workflow_id``
-        of the last one of the page before."""
+        """Workflows, newest first, without ``document`` (it is None) and ``inputs`` (empty).
+
+        ``before`` is the ``submitted_at/workflow_id`` of the last one of the page before. ``name_contains``
+        looks at capitals and small letters as they are.
+        """
 
     @abstractmethod
     async def tasks(self, workflow_id: WorkflowId, after: int, limit: int) -> list[TaskRow]:
@@ -114,11 +117,14 @@ class Store(ABC):
     async def output(
         self, workflow_id: WorkflowId, task_ids: Sequence[TaskId]
     ) -> dict[TaskId, list[OutputChunk]]:
-        """What these tasks wrote in their last attempt that has ended; of all, if ``task_ids`` is empty."""
+        """What these tasks wrote in their last attempt that has ended; of all, if ``task_ids`` is empty.
+
+        Those that wrote nothing are left out.
+        """
 
     @abstractmethod
     async def counts(self) -> dict[str, int]:
-        """Workflows by status, for metrics."""
+        """Workflows by status, for metrics; a status that none has is left out."""
 
 
 __all__ = ["OpenWorkflow", "ReadyEntry", "Recovered", "Store"]
