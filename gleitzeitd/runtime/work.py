@@ -1,0 +1,298 @@
+"""A provider's work as calls of its machine: each is a task, and each ends with exactly one answer.
+
+Whatever leaves the provider's code becomes an answer here: its result, its :class:`TaskError`, the
+cancellation that was asked for, and, as a failed execution, any other exception. What the work writes is
+shown to watchers while it runs, in few events and at a bounded rate; its tail is part of the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, cast
+
+from gleitzeitd.errors import ErrorInfo, ExecutionFailed, TaskCancelled, TaskError, TaskTimeout
+from gleitzeitd.events.provider import TaskOutput, TaskProgress
+from gleitzeitd.machines.base import Effects, Request, Tell
+from gleitzeitd.machines.provider import CheckHealth, Work
+from gleitzeitd.machines.provider import Finished as WorkFinished
+from gleitzeitd.model.ledger import OutputChunk
+from gleitzeitd.providers.base import MethodCall, Provider
+from gleitzeitd.runtime.clock import utc_now
+from gleitzeitd.runtime.performer import Finished, Performer
+from gleitzeitd.runtime.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+GRACE = 5.0
+"""Seconds beyond its timeout after which a call is cancelled whose provider has not done so itself."""
+HEALTH_SECONDS = 5.0
+"""A provider that needs longer to say how it is, is not well."""
+STOP_SECONDS = 10.0
+"""How long ``stop`` waits for cancelled calls to end."""
+TICK = 0.1
+"""Seconds for which output is collected before it is shown."""
+EARLY_BYTES = 8 * 1024
+"""Output that is shown at once."""
+TICK_BYTES = 64 * 1024
+"""Output of one call shown per tick; the rest is left out of what is shown, with a note."""
+SMALL_BYTES = 4096
+"""Pieces of output are put together up to this size."""
+TAIL_BYTES = 64 * 1024
+"""The end of a call's output that its answer holds."""
+
+
+def _show_nobody(_effects: Effects) -> None:
+    pass
+
+
+class ProviderPerformer(Performer):
+    """Runs the calls of one provider."""
+
+    def __init__(self, provider: Provider, show: Callable[[Effects], object] = _show_nobody) -> None:
+        """``show`` gets what goes to watchers while calls run: a component's ``perform``."""
+        self._provider = provider
+        self._show = show
+        self._tasks = Tasks()
+        self._calls: dict[str, asyncio.Task[object]] = {}
+        self._cancelled: set[str] = set()
+        self._stopped = False
+
+    async def start(self, finished: Finished) -> None:
+        """Start the provider.
+
+        Raises:
+            ConfigError: its settings cannot work on this machine.
+        """
+        await super().start(finished)
+        await self._provider.start()
+
+    def perform(self, call_id: str, request: Request) -> None:
+        match request:
+            case Work():
+                work = self._work(call_id, request)
+            case CheckHealth():
+                work = self._health()
+            case _:
+                raise AssertionError(f"{request!r} is for another performer")
+        task: asyncio.Task[object] = self._tasks.spawn(work, name=call_id)
+        self._calls[call_id] = task
+        # Not at the end of the coroutine: a task that is cancelled before it begins never gets there.
+        task.add_done_callback(partial(self._ended, call_id))
+
+    def cancel(self, call_id: str) -> None:
+        task = self._calls.get(call_id)
+        if task is not None:
+            self._cancelled.add(call_id)
+            task.cancel()
+
+    async def stop(self) -> None:
+        """Cancel what runs, wait for its end, and stop the provider."""
+        if self._stopped:
+            return
+        self._stopped = True
+        await self._tasks.cancel(within=STOP_SECONDS)
+        await self._provider.stop()
+
+    def _ended(self, call_id: str, task: asyncio.Task[object]) -> None:
+        del self._calls[call_id]
+        self._cancelled.discard(call_id)
+        if self._stopped:
+            return
+        if task.cancelled():
+            self.finished(call_id, TaskCancelled("cancelled before it began"))
+        else:
+            self.finished(call_id, task.exception() or task.result())
+
+    async def _work(self, call_id: str, work: Work) -> object:
+        output = CallOutput(work, self._show)
+        call = MethodCall(
+            method=work.method,
+            parameters=work.parameters,
+            timeout=work.timeout,
+            on_output=output.written,
+            on_progress=output.progressed,
+            workflow_id=work.workflow_id,
+            task_id=work.task_id,
+            attempt=work.attempt,
+        )
+        limit = None if work.timeout is None else work.timeout + GRACE
+        about = {
+            "workflow_id": work.workflow_id,
+            "task_id": work.task_id,
+            "attempt": work.attempt,
+            "correlation_id": work.correlation_id,
+        }
+        started_at = utc_now()
+        try:
+            result, error = await self._foreign(self._provider.call(call), call_id, limit, about)
+        finally:
+            output.close()
+        return WorkFinished(
+            result=result,
+            error=error,
+            output=output.tail(),
+            started_at=started_at,
+            finished_at=utc_now(),
+        )
+
+    async def _health(self) -> object:
+        health, error = await self._foreign(self._provider.health(), "", HEALTH_SECONDS, {})
+        return error.message if error is not None else str(health)
+
+    async def _foreign(
+        self, code: Awaitable[Any], call_id: str, limit: float | None, about: dict[str, Any]
+    ) -> tuple[Any, ErrorInfo | None]:
+        """Run a provider's code: its result, or why there is none.
+
+        Raises:
+            CancelledError: this performer stops; nothing of the work is alive.
+        """
+        try:
+            async with asyncio.timeout(limit) as scope:
+                return await code, None
+        except asyncio.CancelledError:
+            if self._stopped:
+                raise
+            if call_id in self._cancelled:
+                return None, TaskCancelled("cancelled").info()
+            return None, ExecutionFailed("it waited for something that was cancelled").info()
+        except TaskError as problem:
+            cancelled = call_id in self._cancelled
+            return None, TaskCancelled(str(problem)).info() if cancelled else problem.info()
+        except (Exception, SystemExit) as problem:  # the boundary of foreign code: an answer
+            if isinstance(problem, TimeoutError) and scope.expired():
+                return None, TaskTimeout(f"took longer than {limit:g} s and was stopped").info()
+            log.error("a provider's code failed", exc_info=problem, extra=about)
+            text = f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__
+            return None, ExecutionFailed(text).info()
+
+
+class CallOutput:
+    """What one call writes and how far it is: shown while it runs, and its tail."""
+
+    def __init__(self, work: Work, show: Callable[[Effects], object]) -> None:
+        self._work = work
+        self._show = show
+        self._pending: list[tuple[str, bytes]] = []
+        self._pending_bytes = 0
+        self._progress: tuple[float, str] | None = None
+        self._left_out = 0
+        self._shown_in_tick = 0
+        self._tick: asyncio.TimerHandle | None = None
+        self._tail: deque[tuple[str, bytes]] = deque()
+        self._tail_bytes = 0
+        self._total = 0
+        self._closed = False
+
+    def written(self, stream: str, text: str) -> None:
+        """The work has written something."""
+        if self._closed or not text:
+            return
+        data = text.encode("utf-8", "replace")  # half a surrogate pair has no place on the wire
+        self._keep(stream, data)
+        shown = b"" if self._left_out else _whole(data[: TICK_BYTES - self._shown_in_tick])
+        self._left_out += len(data) - len(shown)
+        self._shown_in_tick += len(shown)
+        if shown:
+            self._pending.append((stream, shown))
+            self._pending_bytes += len(shown)
+            if self._pending_bytes >= EARLY_BYTES:
+                self._show_pending()
+        self._wait()
+
+    def _keep(self, stream: str, data: bytes) -> None:
+        self._total += len(data)
+        data = data[-TAIL_BYTES:]
+        self._tail_bytes += len(data)
+        if self._tail and self._tail[-1][0] == stream and len(self._tail[-1][1]) < SMALL_BYTES:
+            data = self._tail.pop()[1] + data
+        self._tail.append((stream, data))
+        while self._tail_bytes - len(self._tail[0][1]) >= TAIL_BYTES:
+            self._tail_bytes -= len(self._tail.popleft()[1])
+
+    def progressed(self, ratio: float, message: str) -> None:
+        """The work says how far it is; the newest of a tick is shown."""
+        if not self._closed and math.isfinite(ratio):
+            self._progress = min(1.0, max(0.0, ratio)), message
+            self._wait()
+
+    def close(self) -> None:
+        """The work has ended: show what is waiting, and nothing more."""
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+        self._show_pending()
+        self._closed = True
+
+    def tail(self) -> list[OutputChunk]:
+        """The last TAIL_BYTES, in the order in which they were written."""
+        chunks = list(self._tail)
+        over = self._tail_bytes - TAIL_BYTES
+        if chunks:
+            stream, data = chunks[0]
+            chunks[0] = (stream, _whole(data[max(0, over) :]))
+        kept = sum(len(data) for _, data in chunks)
+        if kept < self._total:
+            chunks.insert(0, (chunks[0][0], _gap(self._total - kept)))
+        return _merged(chunks)
+
+    def _wait(self) -> None:
+        if self._tick is None:
+            self._tick = asyncio.get_running_loop().call_later(TICK, self._ticked)
+
+    def _ticked(self) -> None:
+        self._tick = None
+        self._show_pending()
+        self._shown_in_tick = 0
+
+    def _show_pending(self) -> None:
+        work, effects = self._work, cast("Effects", [])
+        chunks, self._pending, self._pending_bytes = self._pending, [], 0
+        if self._left_out and self._tick is None:
+            chunks.append(("stdout", _gap(self._left_out)))
+            self._left_out = 0
+        if chunks:
+            event = TaskOutput(
+                workflow_id=work.workflow_id,
+                task_id=work.task_id,
+                attempt=work.attempt,
+                chunks=_merged(chunks),
+            )
+            effects.append(Tell(event, correlation_id=work.correlation_id))
+        if self._progress is not None:
+            ratio, message = self._progress
+            self._progress = None
+            progress = TaskProgress(
+                workflow_id=work.workflow_id,
+                task_id=work.task_id,
+                attempt=work.attempt,
+                progress=ratio,
+                message=message,
+            )
+            effects.append(Tell(progress, correlation_id=work.correlation_id))
+        if effects:
+            self._show(effects)
+
+
+def _merged(chunks: list[tuple[str, bytes]]) -> list[OutputChunk]:
+    """Neighbours of one stream become one chunk."""
+    merged: list[tuple[str, list[bytes]]] = []
+    for stream, data in chunks:
+        if not merged or merged[-1][0] != stream:
+            merged.append((stream, []))
+        merged[-1][1].append(data)
+    return [OutputChunk(stream=stream, text=b"".join(parts).decode()) for stream, parts in merged]
+
+
+def _whole(data: bytes) -> bytes:
+    """UTF-8 without the parts of characters at its two ends."""
+    return data.decode("utf-8", "ignore").encode()
+
+
+def _gap(size: int) -> bytes:
+    return f"\n[{size} bytes left out]\n".encode()
