@@ -34,6 +34,8 @@ START_SECONDS = 30.0
 """A worker that is not ready by then, with all it preloads, is taken for broken."""
 BURIAL_SECONDS = 7.0
 """More than the worker's own: how long it may take to report the end of a job that was stopped."""
+START_ATTEMPTS = 3
+"""Workers that a job is given to, one after the other, if they die before it begins."""
 DRAIN_SECONDS = 2.0
 """How long output may stay open after the end of a job, if a process could not be killed."""
 MARK = "GLEITZEIT_WORKER"
@@ -156,14 +158,16 @@ class WorkerPool:
             TaskTimeout: all of it is dead.
             ProviderNotAvailable: no worker could be started, or it died before the job began.
         """
-        worker = await self._idle_worker()
-        try:
-            async with time_limit(job.timeout):
-                return await worker.run(job, call)
-        except WorkerDied as died:
-            raise ProviderNotAvailable(str(died)) from None
-        finally:
-            await _uninterrupted(self._put_back(worker))
+        for _ in range(START_ATTEMPTS):
+            worker = await self._idle_worker()
+            try:
+                async with time_limit(job.timeout):
+                    return await worker.run(job, call)
+            except WorkerDied:
+                continue  # it had died unnoticed; nothing has begun
+            finally:
+                await _uninterrupted(self._put_back(worker))
+        raise ProviderNotAvailable("workers die before they can begin")
 
     async def _idle_worker(self) -> Worker:
         while self._idle:
@@ -244,7 +248,7 @@ class Worker:
         return self._alive and not self._busy
 
     async def run(self, job: Job, call: MethodCall) -> Outcome:
-        """Raises WorkerDied if the worker was dead before it could get the job."""
+        """Raises WorkerDied if the worker was dead before the job could begin."""
         stdout = Output("stdout", job.output_limit, call.on_output)
         stderr = Output("stderr", job.output_limit, call.on_output)
         answers = Answers(job.answer_limit, call.on_progress)
@@ -274,11 +278,15 @@ class Worker:
         await self._send(job.body, [pipe.write_end for pipe in pipes])
         for pipe in pipes:
             pipe.close_write_end()
+        begun = False
         try:
-            while "ended" not in (message := await self._message()):
-                pass  # "begun"
+            await self._message()  # "begun"
+            begun = True
+            message = await self._message()
         except WorkerDied:
-            # From here on the job may have begun, and it may be what killed the worker.
+            if not begun:
+                raise
+            # The job may be what killed the worker.
             await _uninterrupted(self._bury())
             message = {"ended": -signal.SIGKILL, "survivors": []}
         self._busy = bool(message["survivors"])  # then it has to go: the next job would inherit them

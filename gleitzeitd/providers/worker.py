@@ -5,7 +5,7 @@ socket ``FD`` carries frames, four bytes of length and a JSON object:
 
     worker -> pool   {"ready": true} or {"failed": why}          once, after the preloading
     pool -> worker   a job, with the descriptors for its stdout, stderr and answers
-    worker -> pool   {"begun": pid}
+    worker -> pool   {"begun": true}                             before the fork: if it lacks, nothing began
     pool -> worker   {"stop": grace}                              at most once per job, and only then
     worker -> pool   {"ended": exit code, "survivors": [pid]}     the exit code is negative for a signal
 
@@ -25,7 +25,6 @@ import ast
 import atexit
 import ctypes
 import gc
-import json
 import linecache
 import os
 import select
@@ -36,6 +35,7 @@ import sys
 import time
 import traceback
 import types
+from json import dumps, loads  # by name: a script may replace what the module holds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # the module typing takes a third of the worker's start
@@ -45,6 +45,8 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 BURIAL_SECONDS = 5.0
 """How long killed processes may take to vanish; those in an uninterruptible sleep take longer."""
 SCRIPT = "<script>"
+TRACEBACK_FRAMES = 100
+"""The innermost ones are shown; an endless recursion has many more."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -62,7 +64,7 @@ class PoolGone(Exception):  # noqa: N818 - not an error: the daemon has ended
 
 
 def send(control: socket.socket, message: dict[str, Any]) -> None:
-    body = json.dumps(message).encode()
+    body = dumps(message).encode()
     control.sendall(struct.pack("!I", len(body)) + body)
 
 
@@ -83,7 +85,7 @@ def receive(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
             raise PoolGone
         parts.append(part)
         missing -= len(part)
-    message: dict[str, Any] = json.loads(b"".join(parts))
+    message: dict[str, Any] = loads(b"".join(parts))
     return message, list(fds)
 
 
@@ -97,6 +99,7 @@ def serve(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
         if "stop" in job:
             continue  # it crossed the end of its job
         worker = os.getpid()
+        send(control, {"begun": True})
         child = os.fork()
         if child == 0:
             _become_job(worker)
@@ -104,7 +107,6 @@ def serve(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
             return job, fds
         for fd in fds:
             os.close(fd)
-        send(control, {"begun": child})
         gone = watch(control, child)
         code, survivors = bury(child)
         if gone:
@@ -234,7 +236,7 @@ class Answers:
         self._owner = os.getpid()
 
     def say(self, message: dict[str, Any]) -> None:
-        self.say_text(json.dumps(message))
+        self.say_text(dumps(message))
 
     def say_text(self, text: str) -> None:
         data = text.encode() + b"\n"
@@ -396,7 +398,7 @@ def _assigns(source: str, name: str) -> bool:
 
 def _give(answers: Answers, result: Any, limit: int) -> None:
     try:
-        text = json.dumps(result, allow_nan=False, ensure_ascii=False)
+        text = dumps(result, allow_nan=False, ensure_ascii=False)
         size = len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         answers.say({"error": _not_json(result, error), "kind": "result"})
@@ -421,7 +423,7 @@ def _not_json(value: Any, error: Exception, path: str = "result", depth: int = 0
             items = ((f"{path}[{index}]", item) for index, item in enumerate(value))
         for place, item in items:
             try:
-                json.dumps(item, allow_nan=False, ensure_ascii=False).encode()
+                dumps(item, allow_nan=False, ensure_ascii=False).encode()
             except (TypeError, ValueError, RecursionError) as inner:
                 return _not_json(item, inner, place, depth + 1)
     if isinstance(value, float):
@@ -437,9 +439,9 @@ def _headline(error: BaseException, name: str) -> str:
     if isinstance(error, SyntaxError) and error.filename == name:
         text, line = f"{type(error).__name__}: {error.msg}", error.lineno
     else:
-        for frame in traceback.extract_tb(error.__traceback__):
-            if frame.filename == name:
-                line = frame.lineno
+        for frame, number in traceback.walk_tb(error.__traceback__):
+            if frame.f_code.co_filename == name:
+                line = number
     return f"{text} (line {line})" if line else text
 
 
@@ -447,7 +449,7 @@ def _fail(answers: Answers, headline: str, error: BaseException | None, kind: st
     if error is not None:
         # The first frame is this file's.
         trace = error.__traceback__.tb_next if error.__traceback__ else None
-        traceback.print_exception(type(error), error, trace)
+        traceback.print_exception(type(error), error, trace, limit=-TRACEBACK_FRAMES)
     if not answers.is_owner():
         _leave(1)
     answers.say({"error": headline[:4000], "kind": kind})
