@@ -12,19 +12,16 @@ workflow that was submitted goes on without it.
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from os import getpid
-from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from gleitzeitd import __version__
-from gleitzeitd import workflow_file as files
 from gleitzeitd.errors import (
     AnswerTimeout,
     GleitzeitError,
@@ -44,9 +41,8 @@ from gleitzeitd.machines.client import Client as ClientMachine
 from gleitzeitd.machines.client import Published
 from gleitzeitd.machines.feed import read_entry
 from gleitzeitd.machines.link import Identity
-from gleitzeitd.model.document import Reading, read
 from gleitzeitd.model.ledger import OutputChunk
-from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId, is_identifier
+from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId
 from gleitzeitd.model.report import (
     Blocking,
     TaskReport,
@@ -59,7 +55,9 @@ from gleitzeitd.model.report import (
 from gleitzeitd.model.workflow import Priority
 from gleitzeitd.plain import Json, from_plain
 from gleitzeitd.runtime.component import Component
+from gleitzeitd.runtime.connection import LinkSettings
 from gleitzeitd.runtime.conversation import Desk, Stream
+from gleitzeitd.runtime.submission import Source, checked, id_for, new_workflow_id
 from gleitzeitd.runtime.tasks import Tasks
 
 __all__ = [
@@ -79,24 +77,16 @@ ANSWER_SECONDS = 30.0
 """How long a request waits for its answer, unless told otherwise."""
 CONNECT_SECONDS = 10.0
 """How long the first connection may take."""
+CLOSE_SECONDS = 2.0
+"""How long leaving may take."""
 PAGE = 500
 """Items read at once."""
 RESULTS_PAGE = 100
 """Results and outputs read at once: they can be large."""
-SLUG_LIMIT = 40
-
-Source = str | Path | Mapping[str, Json]
-"""A workflow: the path of its file, or the document as plain data."""
 OnEvent = Callable[[Published], None]
 E = TypeVar("E", bound=Event)
 
 _ENDINGS = (d.WorkflowCompleted, d.WorkflowFailed, d.WorkflowCancelled)
-
-
-def new_workflow_id(name: str) -> WorkflowId:
-    """An id that a person can recognise: ``<the name, simplified>-<8 hex digits>``."""
-    slug = re.sub(r"[^a-z0-9]+", "-", name.lower())[:SLUG_LIMIT].strip("-")
-    return WorkflowId(f"{slug or 'workflow'}-{secrets.token_hex(4)}")
 
 
 class Submitted:
@@ -141,9 +131,15 @@ class Client:
             process_id=getpid(),
         )
         self._component = Component(
-            self._machine, identity, hub_urls=self.hub_urls, token=token, performer=self._desk
+            self._machine,
+            identity,
+            hub_urls=self.hub_urls,
+            token=token,
+            performer=self._desk,
+            settings=LinkSettings(shutdown_seconds=CLOSE_SECONDS),
         )
         self._tasks = Tasks()
+        self._running: asyncio.Task[None] | None = None
         self._requests = 0
 
     # --- connection ---------------------------------------------------------------------------
@@ -155,21 +151,15 @@ class Client:
             HubUnreachable: no hub of these URLs answers in time.
             NotAuthenticated: the hub does not accept the token.
         """
-        running = self._tasks.spawn(self._run(), name="client")
-        registered = self._tasks.spawn(
-            self._component.registered(self._connect_timeout), name="client registered"
-        )
         try:
-            await asyncio.wait({running, registered}, return_when=asyncio.FIRST_COMPLETED)
-            if running.done() and not registered.done():
-                await running
-                raise HubUnreachable(f"the connection to {self._hubs()} was closed")
-            try:
-                await registered
-            except TimeoutError:
-                raise HubUnreachable(
-                    f"no hub answers at {self._hubs()} within {self._connect_timeout:g} s"
-                ) from None
+            self._running = self._tasks.spawn(self._run(), name="client")
+            accepted = self._tasks.spawn(self._accepted(), name="client: registration")
+            await asyncio.wait({self._running, accepted}, return_when=asyncio.FIRST_COMPLETED)
+            if not accepted.done():
+                await self._running
+            problem = await accepted
+            if problem is not None:
+                raise problem
         except BaseException:
             await self.close()
             raise
@@ -183,7 +173,9 @@ class Client:
     async def close(self) -> None:
         """Leave. Requests that still wait fail."""
         self._desk.close(HubUnreachable("the client was closed"))
-        await self._component.stop()
+        if self._running is not None:
+            self._component.stop()
+            await asyncio.wait({self._running}, timeout=CLOSE_SECONDS)
         await self._tasks.cancel()
 
     async def _run(self) -> None:
@@ -191,8 +183,13 @@ class Client:
             await self._component.run()
         except GleitzeitError as problem:
             self._desk.close(problem)
-            raise
-        self._desk.close(HubUnreachable(f"the connection to {self._hubs()} was closed"))
+
+    async def _accepted(self) -> GleitzeitError | None:
+        try:
+            await self._component.registered(self._connect_timeout)
+        except GleitzeitError as problem:
+            return problem
+        return None
 
     def _hubs(self) -> str:
         return ", ".join(self.hub_urls)
@@ -202,7 +199,7 @@ class Client:
 
     # --- requests -----------------------------------------------------------------------------
 
-    async def ask(self, event: Event, timeout: float | None = None) -> Event:  # noqa: ASYNC109 - it says why
+    async def ask(self, event: Event, timeout: float | None = None) -> Event:  # noqa: ASYNC109
         """Send any command that a client may send, and wait for its answer.
 
         Raises:
@@ -221,7 +218,7 @@ class Client:
         except TimeoutError:
             self._perform(self._machine.forget(request_id))
             because = self._desk.missing(request_id)
-            if not because and not self._component.is_registered():
+            if not because and not self._component.link.is_registered():
                 because = f"the hub at {self._hubs()} cannot be reached"
             raise AnswerTimeout(
                 f"no answer to {event.name} within {timeout:g} s{': ' + because if because else ''}"
@@ -238,7 +235,9 @@ class Client:
             raise GleitzeitError(f"{event.name} was answered by {answer.name}, not by {kind.name}")
         return answer
 
-    async def _pages(self, query: Callable[[Json], p.QueryData], after: Json = None) -> AsyncIterator[Json]:
+    async def _pages(
+        self, query: Callable[[Json], p.QueryData], after: Json = None
+    ) -> AsyncGenerator[Json, None]:
         while True:
             page = await self._ask_for(p.DataRetrieved, query(after))
             for item in page.items:
@@ -272,8 +271,8 @@ class Client:
             WorkflowInvalid: nothing runs; ``problems`` says why.
             WorkflowConflict: another workflow has this id.
         """
-        document, reading = await asyncio.to_thread(_checked, workflow)
-        return await self._submit(document, _id_for(reading, workflow_id), inputs or {})
+        document, reading = await asyncio.to_thread(checked, workflow)
+        return await self._submit(document, id_for(reading, workflow_id), inputs or {})
 
     async def _submit(self, document: Json, workflow_id: WorkflowId, inputs: Mapping[str, Json]) -> Submitted:
         command = d.SubmitWorkflow(workflow_id=workflow_id, workflow=document, inputs=dict(inputs))
@@ -303,8 +302,8 @@ class Client:
         Raises:
             WorkflowInvalid: nothing ran.
         """
-        document, reading = await asyncio.to_thread(_checked, workflow)
-        identifier = _id_for(reading, workflow_id)
+        document, reading = await asyncio.to_thread(checked, workflow)
+        identifier = id_for(reading, workflow_id)
         # Watched before it is submitted: output is volatile, and nothing of it should be missed.
         async with self._stream(identifier) as stream:
             submitted = await self._submit(document, identifier, inputs or {})
@@ -373,7 +372,7 @@ class Client:
 
         return {task_id: value async for task_id, value in self._pages(query)}
 
-    async def watch(self, workflow_id: str, after: int = 0) -> AsyncIterator[Published]:
+    async def watch(self, workflow_id: str, after: int = 0) -> AsyncGenerator[Published, None]:
         """Everything about a workflow, from the feed entry after ``after`` on, until it has ended.
 
         Raises:
@@ -387,7 +386,7 @@ class Client:
             async for published in events:
                 yield published
 
-    async def _history(self, workflow_id: str, after: int) -> AsyncIterator[Published]:
+    async def _history(self, workflow_id: str, after: int) -> AsyncGenerator[Published, None]:
         def query(last: Json) -> p.QueryData:
             return p.QueryData(
                 kind_of_data="history", workflow_id=WorkflowId(workflow_id), after=last, limit=PAGE
@@ -397,7 +396,7 @@ class Client:
             entry = read_entry(item)
             yield Published(entry.event, entry.correlation_id)
 
-    async def follow(self, topic: str) -> AsyncIterator[Published]:
+    async def follow(self, topic: str) -> AsyncGenerator[Published, None]:
         """What happens from now on under ``components``, ``queues``, or ``*`` (everything); it never ends."""
         async with self._stream(topic) as stream:
             async for published in stream:
@@ -474,31 +473,7 @@ class Client:
         return found
 
 
-def _checked(workflow: Source) -> tuple[Json, Reading]:
-    if isinstance(workflow, Mapping):
-        document: Json = dict(workflow)
-        reading = read(document)
-        shown: Sequence[Any] = reading.problems
-    else:
-        file = files.load(workflow)
-        document, reading = file.document, file.read()
-        shown = files.render(reading.problems, file)
-    if reading.workflow is None:
-        raise WorkflowInvalid("\n".join(map(str, shown)), reading.problems)
-    return document, reading
-
-
-def _id_for(reading: Reading, wanted: str | None) -> WorkflowId:
-    if wanted is not None and not is_identifier(wanted):
-        raise WorkflowInvalid(
-            f"{wanted!r} cannot be a workflow's id: letters, digits and _, then also . : @ -, "
-            "at most 200 characters"
-        )
-    assert reading.workflow is not None
-    return WorkflowId(wanted or reading.workflow_id or new_workflow_id(reading.workflow.name))
-
-
-async def _until_the_end(stream: Stream) -> AsyncIterator[Published]:
+async def _until_the_end(stream: Stream) -> AsyncGenerator[Published, None]:
     async for published in stream:
         yield published
         if isinstance(published.event, _ENDINGS):

@@ -1,0 +1,151 @@
+"""What all commands share: which hub, which token, and whether a program reads the output.
+
+A value on the command line wins over the environment, the environment over the first configuration file
+that has one. All of these options are understood before and after the name of a command.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from gleitzeitd.errors import ConfigError
+from gleitzeitd.plain import Json
+
+CONFIG_FILES = (Path("/etc/gleitzeit/cli.toml"), Path("/etc/gleitzeit/gleitzeit.toml"))
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Options:
+    """What was asked for on the command line, and where the rest is found."""
+
+    hub_urls: list[str] = field(default_factory=list)
+    token: str | None = None
+    token_file: str | None = None
+    as_json: bool = False
+    environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+    config_files: tuple[Path, ...] = CONFIG_FILES
+    connect: Any = None
+    """What to use instead of ``connection.connected``; for those who embed the commands elsewhere."""
+
+    def hubs(self) -> list[str]:
+        """The hubs to use; none: everything runs in this process.
+
+        Raises:
+            ConfigError: a configuration file cannot be understood.
+        """
+        if self.hub_urls:
+            return self.hub_urls
+        from_environment = self.environment.get("GLEITZEIT_HUB_URL", "").replace(",", " ").split()
+        if from_environment:
+            return from_environment
+        urls = self._configured("hub_urls")
+        return [urls] if isinstance(urls, str) else list(urls or ())
+
+    def secret(self) -> str | None:
+        """The token for the hub, if there is one.
+
+        Raises:
+            ConfigError: the file that holds it cannot be read.
+        """
+        if self.token:
+            return self.token
+        if self.token_file:
+            return _read_token(self.token_file)
+        from_environment = self.environment.get("GLEITZEIT_TOKEN")
+        if from_environment:
+            return from_environment
+        file = self._configured("token_file")
+        return _read_token(file) if file else None
+
+    def _configured(self, key: str) -> Json:
+        for file in self.config_files:
+            value = _connection(file).get(key)
+            if value:
+                return value
+        return None
+
+
+def _connection(file: Path) -> dict[str, Json]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError:
+        return {}  # Most users cannot read the daemons' configuration, and need not.
+    try:
+        section = tomllib.loads(text).get("connection", {})
+    except tomllib.TOMLDecodeError as problem:
+        raise ConfigError(f"{file}: {problem}") from problem
+    if not isinstance(section, dict):
+        raise ConfigError(f"{file}: connection: expected a table")
+    return section
+
+
+def _read_token(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else "no UTF-8 text"
+        raise ConfigError(f"{file}: the token cannot be read: {reason}") from problem
+
+
+def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    def keep(ctx: click.Context, _: click.Parameter, value: Any) -> Any:
+        if value:
+            setattr(ctx.ensure_object(Options), name, list(value) if isinstance(value, tuple) else value)
+        return value
+
+    return keep
+
+
+def json_option(function: F) -> F:
+    """``--json``."""
+    option = click.option(
+        "--json",
+        "-j",
+        is_flag=True,
+        expose_value=False,
+        callback=_keep("as_json"),
+        help="Print JSON on standard output, and nothing else.",
+    )
+    return option(function)
+
+
+def connection_options(function: F) -> F:
+    """``--hub``, ``--token``, ``--token-file``, ``--json``."""
+    decorators = [
+        click.option(
+            "--hub",
+            "--hub-url",
+            metavar="URL",
+            multiple=True,
+            expose_value=False,
+            callback=_keep("hub_urls"),
+            help="The hub to use; repeat it for several. Also GLEITZEIT_HUB_URL.",
+        ),
+        click.option(
+            "--token",
+            metavar="TEXT",
+            expose_value=False,
+            callback=_keep("token"),
+            help="The token for the hub. Also GLEITZEIT_TOKEN, which other users cannot see.",
+        ),
+        click.option(
+            "--token-file",
+            metavar="FILE",
+            expose_value=False,
+            callback=_keep("token_file"),
+            help="A file that holds the token.",
+        ),
+    ]
+    function = json_option(function)
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function

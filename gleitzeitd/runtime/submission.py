@@ -1,0 +1,60 @@
+"""What a client submits, checked before anybody is asked: a workflow, and the id that it gets."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gleitzeitd import workflow_file as files
+from gleitzeitd.errors import WorkflowInvalid
+from gleitzeitd.model.document import Reading, read
+from gleitzeitd.model.names import WorkflowId, is_identifier
+from gleitzeitd.plain import Json
+
+SLUG_LIMIT = 40
+
+Source = str | Path | Mapping[str, Json]
+"""A workflow: the path of its file, or the document as plain data."""
+
+
+def new_workflow_id(name: str) -> WorkflowId:
+    """An id that a person can recognise: ``<the name, simplified>-<8 hex digits>``."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower())[:SLUG_LIMIT].strip("-")
+    return WorkflowId(f"{slug or 'workflow'}-{secrets.token_hex(4)}")
+
+
+def checked(workflow: Source) -> tuple[Json, Reading]:
+    """The document, and what it says.
+
+    Raises:
+        WorkflowInvalid: it cannot be run; the message has a line for every problem, with its place.
+    """
+    if isinstance(workflow, Mapping):
+        document: Json = dict(workflow)
+        reading = read(document)
+        shown: Sequence[Any] = reading.problems
+    else:
+        file = files.load(workflow)
+        document, reading = file.document, file.read()
+        shown = files.render(reading.problems, file)
+    if reading.workflow is None:
+        raise WorkflowInvalid("\n".join(map(str, shown)), reading.problems)
+    return document, reading
+
+
+def id_for(reading: Reading, wanted: str | None) -> WorkflowId:
+    """The id wanted, else the document's own, else a new one.
+
+    Raises:
+        WorkflowInvalid: what is wanted cannot be an id.
+    """
+    if wanted is not None and not is_identifier(wanted):
+        raise WorkflowInvalid(
+            f"{wanted!r} cannot be a workflow's id: letters, digits and _, then also . : @ -, "
+            "at most 200 characters"
+        )
+    assert reading.workflow is not None
+    return WorkflowId(wanted or reading.workflow_id or new_workflow_id(reading.workflow.name))
