@@ -17,6 +17,7 @@ import secrets
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Coroutine, Mapping
@@ -190,7 +191,7 @@ class WorkerPool:
 class Worker:
     """The daemon's half of one worker process."""
 
-    def __init__(self, process: asyncio.subprocess.Process, control: socket.socket, mark: str) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, mark: str) -> None:
         self._process, self._control, self._mark = process, control, mark
         self._loop = asyncio.get_running_loop()
         self._buffer = bytearray()
@@ -208,23 +209,12 @@ class Worker:
         mark = secrets.token_hex(16)
         with theirs:
             try:
-                process = await asyncio.create_subprocess_exec(
-                    *command,
-                    str(theirs.fileno()),
-                    pass_fds=[theirs.fileno()],
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=asyncio.subprocess.DEVNULL,
-                    start_new_session=True,
-                    env={**clean_environment(os.environ), MARK: mark},
-                )
+                process = _spawn([*command, str(theirs.fileno())], theirs.fileno(), mark)
             except OSError as error:
                 ours.close()
                 raise ProviderNotAvailable(
                     f"cannot start a worker: {command[0]}: {error.strerror}"
                 ) from error
-            except BaseException:
-                ours.close()
-                raise
         worker = cls(process, ours, mark)
         try:
             async with asyncio.timeout(START_SECONDS):
@@ -300,7 +290,7 @@ class Worker:
         self._control.close()
         try:
             async with asyncio.timeout(BURIAL_SECONDS):
-                await self._process.wait()
+                await self._ended()
         except TimeoutError:
             await self._bury()
 
@@ -324,12 +314,22 @@ class Worker:
         """Kill the worker and everything that inherited its mark."""
         if self._alive:
             self._lost()
-        if self._process.returncode is None:
-            # Not Process.kill(): it polls, and would take the exit status away from the loop.
-            with suppress(ProcessLookupError):
-                os.kill(self._process.pid, signal.SIGKILL)
-        await self._process.wait()
+        self._process.kill()
+        await self._ended()
         await asyncio.to_thread(kill_marked, f"{MARK}={self._mark}".encode())
+
+    async def _ended(self) -> None:
+        """Wait for the worker's process, and reap it."""
+        if self._process.poll() is None:
+            ended = asyncio.Event()
+            pidfd = os.pidfd_open(self._process.pid)
+            self._loop.add_reader(pidfd, ended.set)
+            try:
+                await ended.wait()
+            finally:
+                self._loop.remove_reader(pidfd)
+                os.close(pidfd)
+            self._process.wait()
 
     async def _send(self, message: dict[str, Json], fds: list[int] | tuple[()]) -> None:
         body = json.dumps(message).encode()
@@ -370,6 +370,17 @@ class Worker:
     def _lost(self) -> None:
         self._alive = False
         self._loop.remove_reader(self._control)
+
+
+def _spawn(command: list[str], control: int, mark: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - the interpreter that the settings name
+        command,
+        pass_fds=[control],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**clean_environment(os.environ), MARK: mark},
+    )
 
 
 def kill_marked(mark: bytes) -> None:

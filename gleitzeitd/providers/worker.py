@@ -65,28 +65,34 @@ class PoolGone(Exception):  # noqa: N818 - not an error: the daemon has ended
 
 def send(control: socket.socket, message: dict[str, Any]) -> None:
     body = dumps(message).encode()
-    control.sendall(struct.pack("!I", len(body)) + body)
+    try:
+        control.sendall(struct.pack("!I", len(body)) + body)
+    except OSError:
+        raise PoolGone from None
 
 
 def receive(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
     """The next frame, and the descriptors that came with it."""
-    head, fds, _, _ = socket.recv_fds(control, 4, 3)
-    while 0 < len(head) < 4:
-        head += control.recv(4 - len(head))
-    if not head:
-        raise PoolGone
-    for fd in fds:
-        os.set_inheritable(fd, False)
-    size = struct.unpack("!I", head)[0]
-    parts, missing = [], size
-    while missing:
-        part = control.recv(min(missing, 1 << 20))
+    try:
+        head, fds, _, _ = socket.recv_fds(control, 4, 3)
+        for fd in fds:
+            os.set_inheritable(fd, False)
+        size = struct.unpack("!I", head + _exactly(control, 4 - len(head)))[0]
+        message: dict[str, Any] = loads(_exactly(control, size))
+    except OSError:
+        raise PoolGone from None
+    return message, list(fds)
+
+
+def _exactly(control: socket.socket, size: int) -> bytes:
+    parts = []
+    while size:
+        part = control.recv(min(size, 1 << 20))
         if not part:
             raise PoolGone
         parts.append(part)
-        missing -= len(part)
-    message: dict[str, Any] = loads(b"".join(parts))
-    return message, list(fds)
+        size -= len(part)
+    return b"".join(parts)
 
 
 # The worker: fork, watch, bury.
@@ -456,6 +462,24 @@ def _fail(answers: Answers, headline: str, error: BaseException | None, kind: st
     sys.exit(1)
 
 
+def prepare(control: socket.socket) -> bool:
+    """Import what jobs will need, and say so. False if that failed."""
+    settings, _ = receive(control)
+    sys.path[:0] = settings["module_path"]
+    name = ""
+    try:
+        for name in settings["preload"]:
+            __import__(name)
+    except Exception as error:  # noqa: BLE001 - the boundary of foreign modules
+        send(control, {"failed": f"preload {name}: {type(error).__name__}: {error}"})
+        return False
+    Warm.modules, Warm.callbacks = frozenset(sys.modules), atexit._ncallbacks()
+    gc.collect()
+    gc.freeze()  # what is shared with the children stays shared
+    send(control, {"ready": True})
+    return True
+
+
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
@@ -464,23 +488,13 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)  # the pool decides when a worker ends
     # A child inherits this until it can obey: a request to end that comes too early waits, and is not lost.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    settings, _ = receive(control)
-    sys.path[:0] = settings["module_path"]
     try:
-        for name in settings["preload"]:
-            __import__(name)
-    except Exception as error:  # noqa: BLE001 - the boundary of foreign modules
-        send(control, {"failed": f"preload {name}: {type(error).__name__}: {error}"})
-        return
-    Warm.modules, Warm.callbacks = frozenset(sys.modules), atexit._ncallbacks()
-    gc.collect()
-    gc.freeze()  # what is shared with the children stays shared
-    send(control, {"ready": True})
-    try:
+        if not prepare(control):
+            return
         job, fds = serve(control)
     except PoolGone:
         return
-    run_job(job, fds)
+    run_job(job, fds)  # in a child
 
 
 if __name__ == "__main__":
