@@ -6,7 +6,7 @@ from dataclasses import field
 
 from gleitzeitd.events.base import Delivery, Event, Kind, To, event, route
 from gleitzeitd.model.ledger import Execution, FeedStamp, LeaseWish, ReadyTask
-from gleitzeitd.model.names import Role, Shard, TaskId, WorkflowId
+from gleitzeitd.model.names import ComponentId, Role, Shard, TaskId, WorkflowId
 from gleitzeitd.plain import Json
 
 
@@ -46,6 +46,9 @@ class RequestNextTask(Event):
     slots: int
     room: dict[str, int] = field(default_factory=dict)
     """Protocol to how many more calls its providers take; one that is missing has no provider."""
+    received: dict[ComponentId, int] = field(default_factory=dict)
+    """Queue manager to how many tasks have come from it so far: what it has given beyond these is on its
+    way, and not yet part of the slots above."""
 
 
 @event(

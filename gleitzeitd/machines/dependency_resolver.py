@@ -1,0 +1,472 @@
+"""The dependency resolver: a workflow's course from its submission to its end.
+
+It checks what is submitted, and refuses with all reasons at once, or has it saved and says so. Of the
+workflows in its shards it follows every ending of a task: frees what depends on it (references replaced
+by results), skips what can never run, and declares the workflow ended. Each decision is asked of the
+ledger, and counts when it comes back by the feed or in the answer; until then it is asked again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from gleitzeitd import errors
+from gleitzeitd.bounds import bounded
+from gleitzeitd.events import Envelope, Event
+from gleitzeitd.events import dependency_resolver as d
+from gleitzeitd.events import execution_engine as e
+from gleitzeitd.events import persistence as p
+from gleitzeitd.events import protocol_registry as r
+from gleitzeitd.machines.base import Ask, Context, Effects, Note, Reply
+from gleitzeitd.machines.follower import Follower
+from gleitzeitd.model.course import Course
+from gleitzeitd.model.document import read
+from gleitzeitd.model.inputs import resolve_inputs
+from gleitzeitd.model.ledger import FeedStamp, ReadyTask, SkippedTask, TaskState, WorkflowState
+from gleitzeitd.model.method_check import method_problems
+from gleitzeitd.model.names import ComponentId, Role, Shard, TaskId, WorkflowId, is_identifier, shard_of
+from gleitzeitd.model.problem import Problem
+from gleitzeitd.model.protocol import Protocol, SchemaCheck
+from gleitzeitd.model.reference import PYTHON_SOURCE, substitute
+from gleitzeitd.model.workflow import INPUTS, Task, Workflow
+from gleitzeitd.plain import Json, from_plain, to_plain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Section ``[dependency_resolver]`` of dependency-resolver.toml."""
+
+    tasks_per_event: int = bounded(200, least=1, most=10_000)
+    """Tasks that one event makes ready; more of one workflow go into several events."""
+    workflows: int = bounded(100_000, least=1)
+    """Unfinished workflows that this resolver takes; beyond it, a submission is refused with "later"."""
+
+
+@dataclass(slots=True)
+class _Submission:
+    """A workflow that is being saved."""
+
+    workflow: Workflow
+    inputs: dict[str, Json]
+    correlation_id: str
+    warnings: list[Problem]
+    askers: list[Envelope]
+
+
+@dataclass(slots=True, kw_only=True)
+class DependencyResolver(Follower):
+    """Decides for the workflows of its shards."""
+
+    role = Role.DEPENDENCY_RESOLVER
+
+    component_id: ComponentId
+    settings: Settings = Settings()
+    check: SchemaCheck = lambda schema, value: []
+    """Validates JSON Schema; handed in, since this module knows no validator."""
+    _courses: dict[WorkflowId, Course] = field(default_factory=dict)
+    _submissions: dict[WorkflowId, _Submission] = field(default_factory=dict)
+    _touched: dict[WorkflowId, None] = field(default_factory=dict)  # in order; what settle() looks at
+    _analyzed: set[WorkflowId] = field(default_factory=set)
+    _stalled: dict[WorkflowId, list[Task]] = field(default_factory=dict)  # they wait for results to be read
+    _askers: dict[str, Envelope] = field(
+        default_factory=dict
+    )  # key of an ask -> who waits for what comes of it
+    _protocols: dict[str, Protocol] = field(default_factory=dict)
+    _numbers: count[int] = field(default_factory=count)
+
+    def start(self, now: float, at: str) -> Effects:
+        # Slots dataclasses lose the implicit super().
+        return [*Follower.start(self, now, at), Ask("protocols", r.ListProtocols())]
+
+    # --- submission -----------------------------------------------------------------------------
+
+    def on_analyze_workflow(self, event: d.SubmitWorkflow, ctx: Context) -> Effects:
+        if not self.owns(event.shard()) or self.leaving:
+            return []  # the client asks again, and by then the hub knows the owner
+        pending = self._submissions.get(event.workflow_id)
+        if pending is not None:
+            pending.askers.append(ctx.envelope)
+            return []
+        if len(self._courses) >= self.settings.workflows and event.workflow_id not in self._courses:
+            full = errors.StoreError(f"{len(self._courses)} workflows are unfinished: try again later")
+            return [self._refusal(event.workflow_id, full, (), ctx.envelope)]
+        submission, problems = self._analyze(event, ctx.envelope)
+        if submission is None:
+            found = f"{len(problems)} problem{'s' if len(problems) != 1 else ''} in the workflow"
+            return [self._refusal(event.workflow_id, errors.WorkflowInvalid(found), problems, ctx.envelope)]
+        self._submissions[event.workflow_id] = submission
+        save = p.SaveWorkflow(
+            workflow_id=event.workflow_id,
+            digest=_digest(event),
+            workflow=to_plain(submission.workflow),
+            inputs=submission.inputs,
+            epoch=self._epoch(event.workflow_id),
+        )
+        return [Ask(f"save/{event.workflow_id}", save)]
+
+    def _analyze(self, event: d.SubmitWorkflow, asker: Envelope) -> tuple[_Submission | None, list[Problem]]:
+        if not is_identifier(event.workflow_id):
+            message = "workflow_id: letters, digits and _ . : @ - only, at most 200"
+            return None, [Problem(path=(), message=message)]
+        reading = read(event.workflow)
+        if reading.workflow is None:
+            return None, list(reading.problems)
+        inputs, problems = resolve_inputs(reading.workflow, event.inputs, self.check)
+        problems += method_problems(reading.workflow, self._protocols, self.check)
+        if problems:
+            return None, problems
+        warnings = list(reading.warnings)
+        return _Submission(reading.workflow, inputs, asker.correlation_id, warnings, [asker]), []
+
+    @staticmethod
+    def _refusal(
+        workflow_id: WorkflowId, error: errors.GleitzeitError, problems: Sequence[Problem], asker: Envelope
+    ) -> Reply:
+        refusal = d.WorkflowRefused(workflow_id=workflow_id, error=error.info(), problems=list(problems))
+        return Reply(refusal, asker)
+
+    def on_data_saved(self, event: p.DataSaved, ctx: Context) -> Effects:
+        if ctx.asked is None:
+            return []
+        match ctx.asked.event:
+            case p.SaveWorkflow(workflow_id=workflow_id):
+                return self._saved(workflow_id, event)
+            case d.WorkflowAnalyzed() | d.DependenciesSatisfied():
+                course = self._courses.get(ctx.asked.event.workflow_id)
+                if course is not None and event.status in ("ok", "duplicate"):
+                    for task in ctx.asked.event.tasks:
+                        course.queued(task.task_id)
+            case d.CancelWorkflow():
+                asker = self._askers.pop(ctx.asked.key)
+                return [Reply(p.DataSaved(status=event.status, message=event.message), asker)]
+        return []
+
+    def _saved(self, workflow_id: WorkflowId, event: p.DataSaved) -> Effects:
+        submission = self._submissions.pop(workflow_id, None)
+        if submission is None:
+            return []
+        if event.status == "conflict":
+            conflict = errors.WorkflowConflict(event.message)
+            return [self._refusal(workflow_id, conflict, (), asker) for asker in submission.askers]
+        if event.status not in ("ok", "duplicate"):
+            return []  # the shard is another's by now: the client asks again, and reaches that one
+        duplicate = event.status == "duplicate"
+        accepted = d.WorkflowSubmitted(
+            workflow_id=workflow_id, duplicate=duplicate, warnings=submission.warnings
+        )
+        effects: Effects = [Reply(accepted, asker) for asker in submission.askers]
+        if duplicate and workflow_id not in self._courses:
+            return [*effects, *self._reload(workflow_id)]  # our own repeat, or one that ended long ago
+        if not duplicate:
+            course = Course.of(workflow_id, submission.workflow, submission.inputs, submission.correlation_id)
+            self._courses[workflow_id] = course
+            self._touched[workflow_id] = None
+            fields: dict[str, Json] = {
+                "workflow_id": workflow_id,
+                "name": submission.workflow.name,
+                "tasks": len(submission.workflow.tasks),
+            }
+            effects.append(Note("info", "workflow accepted", fields))
+        return effects
+
+    # --- the projection ---------------------------------------------------------------------------
+
+    def previous(self, stamp: FeedStamp) -> int:
+        return stamp.after_resolver
+
+    def forget(self, shard: Shard) -> None:
+        for workflow_id in [w for w in self._courses if shard_of(w) == shard]:
+            self._drop(workflow_id)
+
+    def _drop(self, workflow_id: WorkflowId) -> None:
+        self._courses.pop(workflow_id, None)
+        self._stalled.pop(workflow_id, None)
+        self._analyzed.discard(workflow_id)
+
+    def take_over(self, shard: Shard, item: Json, now: float) -> None:
+        workflow_id = WorkflowId(item["workflow_id"])
+        states = {TaskId(t): TaskState(s) for t, s in item["states"].items()}
+        workflow = from_plain(Workflow, item["document"])
+        course = Course.of(workflow_id, workflow, item["inputs"], item["correlation_id"], states)
+        course.cancelling = item["state"] == WorkflowState.CANCELLING.value
+        self._drop(workflow_id)
+        self._courses[workflow_id] = course
+        self._touched[workflow_id] = None
+
+    def _reload(self, workflow_id: WorkflowId) -> Effects:
+        query = p.QueryData(
+            kind_of_data="snapshot",
+            workflow_id=workflow_id,
+            shard_number=shard_of(workflow_id),
+            audience=self.role,
+        )
+        return [Ask(f"reload/{workflow_id}", query)]
+
+    def apply(self, event: Event, correlation_id: str, now: float) -> None:
+        course = self._courses.get(WorkflowId(event.topic() or ""))
+        if course is None:
+            return
+        match event:
+            case e.TaskCompleted(task_id=task_id, result=result):
+                course.completed(task_id, result)
+            case e.TaskFailed(task_id=task_id, retry_in=None):
+                course.ended(task_id, TaskState.FAILED)
+            case e.TaskCancelled(task_ids=task_ids):
+                for task_id in task_ids:
+                    course.ended(task_id, TaskState.CANCELLED)
+            case d.TaskSkipped(tasks=tasks):
+                for task in tasks:
+                    course.ended(task.task_id, TaskState.FAILED if task.failed else TaskState.SKIPPED)
+            case d.WorkflowCancelling():
+                course.cancelling = True
+            case d.WorkflowCompleted() | d.WorkflowFailed() | d.WorkflowCancelled():
+                self._drop(course.workflow_id)
+                return
+        self._touched[course.workflow_id] = None
+
+    def on_task_completed(self, event: e.TaskCompleted, ctx: Context) -> Effects:
+        return self.follow(event, ctx)
+
+    def on_task_failed(self, event: e.TaskFailed, ctx: Context) -> Effects:
+        return self.follow(event, ctx)
+
+    def on_task_cancelled(self, event: e.TaskCancelled, ctx: Context) -> Effects:
+        return self.follow(event, ctx)
+
+    def on_task_skipped(self, event: d.TaskSkipped, ctx: Context) -> Effects:
+        return self.follow(event, ctx)
+
+    def on_workflow_cancelling(self, event: d.WorkflowCancelling, ctx: Context) -> Effects:
+        return self.follow(event, ctx)
+
+    def _on_ended(self, event: Event, status: str, ctx: Context) -> Effects:
+        workflow_id = WorkflowId(event.topic() or "")
+        known = workflow_id in self._courses
+        effects = self.follow(event, ctx)
+        if known and workflow_id not in self._courses:
+            effects.append(Note("info", "workflow ended", {"workflow_id": workflow_id, "status": status}))
+        return effects
+
+    def on_workflow_completed(self, event: d.WorkflowCompleted, ctx: Context) -> Effects:
+        return self._on_ended(event, "completed", ctx)
+
+    def on_workflow_failed(self, event: d.WorkflowFailed, ctx: Context) -> Effects:
+        return self._on_ended(event, "failed", ctx)
+
+    def on_workflow_cancelled(self, event: d.WorkflowCancelled, ctx: Context) -> Effects:
+        return self._on_ended(event, "cancelled", ctx)
+
+    # --- what follows -----------------------------------------------------------------------------
+
+    def settle(self, now: float, at: str) -> Effects:
+        """All that has just been heard is judged together: one event frees many tasks."""
+        effects: Effects = []
+        touched, self._touched = self._touched, {}
+        for workflow_id in touched:
+            course = self._courses.get(workflow_id)
+            if course is not None and self.owns(shard_of(workflow_id)):
+                effects += self._judge(course)
+        return effects
+
+    def _judge(self, course: Course) -> Effects:
+        freed = self._stalled.pop(course.workflow_id, []) + course.take_freed()
+        stalled = {task.id: course.missing_results(task) for task in freed}
+        ready: list[ReadyTask] = []
+        failed: list[SkippedTask] = []
+        for task in freed:
+            if not stalled[task.id]:
+                self._complete(course, task, ready, failed)
+        effects: Effects = []
+        missing = sorted({t for wanted in stalled.values() for t in wanted})
+        if missing:
+            self._stalled[course.workflow_id] = [task for task in freed if stalled[task.id]]
+            effects.append(self._ask_results(course, missing))
+        effects += self._make_ready(course, ready)
+        skipped = failed + course.take_doomed()
+        if skipped:
+            event: Event = d.TaskSkipped(
+                workflow_id=course.workflow_id,
+                tasks=skipped,
+                epoch=self._epoch(course.workflow_id),
+                cursor=self._cursor(course.workflow_id),
+            )
+            effects.append(self._decision("skip", course, event))
+        return effects + self._end(course)
+
+    @staticmethod
+    def _complete(course: Course, task: Task, ready: list[ReadyTask], failed: list[SkippedTask]) -> None:
+        """Replace a task's references; if that cannot be done, the task has failed."""
+        try:
+            parameters = substitute(
+                task.parameters,
+                lambda name: course.inputs if name == INPUTS else course.results[TaskId(name)],
+                python_keys=PYTHON_SOURCE.get(task.protocol, ()),
+            )
+        except errors.ParameterInvalid as problem:
+            failed.append(SkippedTask(task_id=task.id, error=problem.info(), failed=True))
+        else:
+            ready.append(ReadyTask(task_id=task.id, parameters=parameters))
+
+    def _make_ready(self, course: Course, ready: list[ReadyTask]) -> Effects:
+        effects: Effects = []
+        size = self.settings.tasks_per_event
+        for start in range(0, len(ready), size):
+            first = course.workflow_id not in self._analyzed
+            self._analyzed.add(course.workflow_id)
+            event = (d.WorkflowAnalyzed if first else d.DependenciesSatisfied)(
+                workflow_id=course.workflow_id,
+                tasks=ready[start : start + size],
+                epoch=self._epoch(course.workflow_id),
+                cursor=self._cursor(course.workflow_id),
+            )
+            effects.append(self._decision("ready", course, event))
+        return effects
+
+    def _end(self, course: Course) -> Effects:
+        ending = course.ending()
+        if ending is None:
+            return []
+        workflow_id, epoch = course.workflow_id, self._epoch(course.workflow_id)
+        match ending.state:
+            case WorkflowState.COMPLETED:
+                event: Event = d.WorkflowCompleted(workflow_id=workflow_id, epoch=epoch)
+            case WorkflowState.CANCELLED:
+                event = d.WorkflowCancelled(workflow_id=workflow_id, epoch=epoch)
+            case _:
+                assert ending.error is not None
+                event = d.WorkflowFailed(workflow_id=workflow_id, error=ending.error, epoch=epoch)
+        return [Ask(f"end/{workflow_id}", event, correlation_id=course.correlation_id)]
+
+    def _decision(self, kind: str, course: Course, event: Event) -> Ask:
+        key = f"{kind}/{course.workflow_id}/{next(self._numbers)}"
+        return Ask(key, event, correlation_id=course.correlation_id)
+
+    def _ask_results(self, course: Course, missing: list[TaskId]) -> Ask:
+        query = p.QueryData(
+            kind_of_data="results", workflow_id=course.workflow_id, task_ids=[str(t) for t in missing]
+        )
+        return Ask(f"results/{course.workflow_id}", query, correlation_id=course.correlation_id)
+
+    def _epoch(self, workflow_id: WorkflowId) -> int:
+        state = self.shards.get(shard_of(workflow_id))
+        return state.epoch if state is not None else 0
+
+    def _cursor(self, workflow_id: WorkflowId) -> int:
+        state = self.shards.get(shard_of(workflow_id))
+        return state.cursor if state is not None else 0
+
+    # --- answers of the ledger and the registry ---------------------------------------------------
+
+    def answered(self, query: p.QueryData, event: p.DataRetrieved, ctx: Context) -> Effects:
+        workflow_id = query.workflow_id
+        assert workflow_id is not None
+        assert ctx.asked is not None
+        if query.kind_of_data == "results":
+            self._results(workflow_id, event.items)
+            return []
+        if query.kind_of_data == "snapshot":
+            shard = shard_of(workflow_id)
+            if event.number < self._cursor(workflow_id):
+                return self._reload(workflow_id)  # the feed has overtaken what was read
+            if self.owns(shard):
+                for item in event.items:
+                    self.take_over(shard, item, ctx.now)
+            waiting = self._askers.pop(ctx.asked.key, None)
+            return [] if waiting is None else self._status(workflow_id, waiting)
+        return [Reply(_status_of(workflow_id, event.items), self._askers.pop(ctx.asked.key))]
+
+    def _results(self, workflow_id: WorkflowId, items: list[Json]) -> None:
+        course = self._courses.get(workflow_id)
+        if course is None:
+            return
+        course.results.update({TaskId(task_id): result for task_id, result in items})
+        if items:
+            self._touched[workflow_id] = None
+
+    def on_persistence_error(self, event: p.PersistenceError, ctx: Context) -> Effects:
+        """Only errors that asking again does not help come here."""
+        if ctx.asked is None:
+            return []
+        asked = ctx.asked.event
+        effects: Effects = [
+            Note("error", "the ledger refused", {"event": asked.name, "error": str(event.error)})
+        ]
+        if isinstance(asked, p.SaveWorkflow):
+            submission = self._submissions.pop(asked.workflow_id, None)
+            for asker in submission.askers if submission is not None else ():
+                refusal = d.WorkflowRefused(workflow_id=asked.workflow_id, error=event.error)
+                effects.append(Reply(refusal, asker))
+        waiting = self._askers.pop(ctx.asked.key, None)
+        if waiting is not None:
+            failed = p.DataSaved(status="error", message=str(event.error))
+            effects.append(Reply(failed, waiting))
+        return effects
+
+    def on_protocol_list(self, event: r.ProtocolList, ctx: Context) -> Effects:
+        self._protocols.update({protocol.name: protocol for protocol in event.protocols})
+        return []
+
+    def on_protocol_registered(self, event: r.ProtocolRegistered, ctx: Context) -> Effects:
+        self._protocols[event.protocol.name] = event.protocol
+        return []
+
+    # --- what clients ask -------------------------------------------------------------------------
+
+    def on_cancel_workflow(self, event: d.CancelWorkflow, ctx: Context) -> Effects:
+        key = f"cancel/{event.workflow_id}/{next(self._numbers)}"
+        self._askers[key] = ctx.envelope
+        return [Ask(key, event)]
+
+    def on_check_dependencies(self, event: d.CheckDependencies, ctx: Context) -> Effects:
+        """What the ledger has counts: the projection is made anew."""
+        if not self.owns(event.shard()):
+            return []
+        self._askers[f"reload/{event.workflow_id}"] = ctx.envelope
+        return self._reload(event.workflow_id)
+
+    def on_query_status(self, event: d.QueryStatus, ctx: Context) -> Effects:
+        return self._status(event.workflow_id, ctx.envelope)
+
+    def _status(self, workflow_id: WorkflowId, asker: Envelope) -> Effects:
+        course = self._courses.get(workflow_id)
+        if course is not None:
+            status = WorkflowState.CANCELLING if course.cancelling else WorkflowState.RUNNING
+            answer = d.StatusResponse(
+                workflow_id=workflow_id,
+                workflow_name=course.workflow.name,
+                status=status.value,
+                counts=course.counts(),
+            )
+            return [Reply(answer, asker)]
+        key = f"status/{next(self._numbers)}"
+        self._askers[key] = asker
+        return [Ask(key, p.QueryData(kind_of_data="workflow", workflow_id=workflow_id))]
+
+    # --- how it is --------------------------------------------------------------------------------
+
+    def load(self) -> int:
+        return len(self._courses)
+
+    def figures(self) -> dict[str, Json]:
+        return {
+            "workflows": len(self._courses),
+            "submissions": len(self._submissions),
+            "shards": sum(state.loaded for state in self.shards.values()),
+        }
+
+
+def _digest(event: d.SubmitWorkflow) -> str:
+    """The same for the same document and inputs, however their keys are ordered."""
+    text = json.dumps([event.workflow, event.inputs], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _status_of(workflow_id: WorkflowId, items: list[Json]) -> d.StatusResponse:
+    if not items:
+        return d.StatusResponse(workflow_id=workflow_id, status="unknown")
+    (summary,) = items
+    return d.StatusResponse(workflow_id=workflow_id, workflow_name=summary["name"], status=summary["status"])

@@ -1,0 +1,435 @@
+"""The execution engine: one attempt of a task from its lease to its durable end.
+
+An attempt waits for a provider with room, is called, and reports: its result, its error, or that its
+work has been ended. It holds a slot until the ledger has answered that report. The ledger decides;
+an answer ``stale`` means that the attempt is another's by now, and its work is ended and discarded.
+The engine's inventory, sent with every heartbeat, lists every attempt that it holds.
+
+    waiting -> calling -> reporting
+                  |-> ending -> reporting      cancelled, or over its deadline
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from gleitzeitd import errors
+from gleitzeitd.bounds import bounded
+from gleitzeitd.errors import ErrorInfo
+from gleitzeitd.events import Event
+from gleitzeitd.events import execution_engine as e
+from gleitzeitd.events import hub as h
+from gleitzeitd.events import persistence as p
+from gleitzeitd.events import protocol_registry as r
+from gleitzeitd.events import provider as v
+from gleitzeitd.events import queue_manager as q
+from gleitzeitd.machines.base import (
+    Ask,
+    CancelAsk,
+    CancelTimer,
+    Context,
+    Effects,
+    Machine,
+    Note,
+    SetTimer,
+    Tell,
+)
+from gleitzeitd.model.ledger import Attempt, Execution
+from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId
+from gleitzeitd.plain import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Section ``[execution_engine]`` of execution-engine.toml."""
+
+    slots: int = bounded(128, least=1, most=10_000)
+    """Attempts that the engine holds at once. Providers have limits of their own."""
+    overtime_seconds: float = bounded(5.0, least=0.5, most=600.0, unit="seconds")
+    """How long past a task's timeout a provider has to end the work, before the engine ends the call."""
+    hand_back_seconds: float = bounded(5.0, least=0.0, most=3600.0, unit="seconds")
+    """How long running tasks may go on when the engine is asked to end; then they are handed back."""
+
+
+class _Phase(Enum):
+    WAITING = auto()
+    CALLING = auto()
+    ENDING = auto()
+    REPORTING = auto()
+
+
+@dataclass(slots=True)
+class _Run:
+    task: Execution
+    correlation_id: str
+    phase: _Phase = _Phase.WAITING
+    provider: ComponentId | None = None
+    error: ErrorInfo | None = None
+    """Why it is being ended, where the provider does not know."""
+
+    @property
+    def attempt(self) -> Attempt:
+        return Attempt(self.task.workflow_id, self.task.task_id, self.task.attempt)
+
+
+_TICK = "request"
+_HAND_BACK = "hand back"
+TICK_SECONDS = 1.0
+
+
+def _name(attempt: Attempt) -> str:
+    return f"{attempt.workflow_id}/{attempt.task_id}/{attempt.attempt}"
+
+
+@dataclass(slots=True)
+class ExecutionEngine(Machine):
+    """Runs what it is given, in a fixed number of slots."""
+
+    role = Role.EXECUTION_ENGINE
+
+    component_id: ComponentId
+    settings: Settings = Settings()
+    _runs: dict[Attempt, _Run] = field(default_factory=dict)
+    _waiting: dict[str, dict[Attempt, None]] = field(default_factory=dict)  # protocol -> in order
+    _providers: dict[ComponentId, r.ProviderInfo] = field(default_factory=dict)
+    _calls: Counter[ComponentId] = field(default_factory=Counter)
+    _received: dict[ComponentId, int] = field(default_factory=dict)
+    _told: tuple[int, dict[str, int]] | None = None
+    _draining: bool = False
+    _completed: int = 0
+    _failed: int = 0
+
+    # --- slots and room -----------------------------------------------------------------------------
+
+    def start(self, now: float, at: str) -> Effects:
+        return [Ask("providers", r.FindProvider()), SetTimer(_TICK, TICK_SECONDS)]
+
+    def hub_connected(self, now: float, at: str) -> Effects:
+        return [self._capacity(), Ask("providers", r.FindProvider())]
+
+    def _capacity(self) -> Tell:
+        return Tell(e.CapacityUpdate(slots=self.settings.slots, draining=self._draining))
+
+    def _room(self) -> dict[str, int]:
+        room: dict[str, int] = {}
+        for provider in self._providers.values():
+            left = max(provider.capacity - self._calls[provider.component_id], 0)
+            room[provider.protocol] = room.get(provider.protocol, 0) + left
+        for protocol, waiting in self._waiting.items():
+            if protocol in room:
+                room[protocol] = max(room[protocol] - len(waiting), 0)
+        return room
+
+    def _request(self, *, always: bool) -> Effects:
+        if self._draining:
+            return []
+        free = max(self.settings.slots - len(self._runs), 0)
+        room = self._room()
+        if not always and (free, room) == self._told:
+            return []
+        self._told = (free, room)
+        return [Tell(q.RequestNextTask(slots=free, room=room, received=dict(self._received)))]
+
+    def settle(self, now: float, at: str) -> Effects:
+        """Slots that have become free are offered at once."""
+        return self._request(always=False)
+
+    # --- providers ----------------------------------------------------------------------------------
+
+    def on_provider_found(self, event: r.ProviderFound, ctx: Context) -> Effects:
+        if ctx.asked is None:
+            return []
+        self._providers = {info.component_id: info for info in event.providers}
+        return self._dispatch(list(self._waiting), ctx.at)
+
+    def on_provider_registered(self, event: r.ProviderRegistered, ctx: Context) -> Effects:
+        self._providers[event.provider.component_id] = event.provider
+        return self._dispatch([event.provider.protocol], ctx.at)
+
+    def on_component_disconnected(self, event: h.ComponentDisconnected, ctx: Context) -> Effects:
+        if event.component_type is not Role.PROVIDER:
+            return []
+        return self._provider_gone(event.component_id, "its connection ended", ctx.at)
+
+    def undeliverable(
+        self, notice: h.NoComponentsAvailable, asked: Ask | None, now: float, at: str
+    ) -> Effects:
+        if asked is None or not isinstance(asked.event, v.ExecuteMethod) or asked.to is None:
+            return []
+        return self._provider_gone(asked.to, "it is not connected", at)
+
+    def _provider_gone(self, provider: ComponentId, why: str, at: str) -> Effects:
+        self._providers.pop(provider, None)
+        effects: Effects = []
+        for run in [run for run in self._runs.values() if run.provider == provider]:
+            if run.phase in (_Phase.CALLING, _Phase.ENDING):
+                lost = errors.ProviderNotAvailable(f"{provider} went away during the call: {why}")
+                effects += self._report_error(run, run.error or lost.info(), at)
+        self._calls.pop(provider, None)
+        return effects
+
+    def _provider_for(self, protocol: str) -> ComponentId | None:
+        """The one with most room; None if none has any."""
+        best: ComponentId | None = None
+        most = 0
+        for provider in self._providers.values():
+            if provider.protocol == protocol:
+                left = provider.capacity - self._calls[provider.component_id]
+                if left > most:
+                    best, most = provider.component_id, left
+        return best
+
+    def _dispatch(self, protocols: Iterable[str], at: str) -> Effects:
+        """Call providers with attempts that wait for room."""
+        effects: Effects = []
+        for protocol in protocols:
+            waiting = self._waiting.get(protocol, {})
+            while waiting:
+                provider = self._provider_for(protocol)
+                if provider is None:
+                    break
+                attempt = next(iter(waiting))
+                del waiting[attempt]
+                effects += self._call(self._runs[attempt], provider, at)
+            if not waiting:
+                self._waiting.pop(protocol, None)
+        return effects
+
+    # --- attempts -----------------------------------------------------------------------------------
+
+    def on_execute_task(self, event: q.ExecuteTask, ctx: Context) -> Effects:
+        task = event.task
+        source = ctx.envelope.source_component
+        self._received[source] = self._received.get(source, 0) + 1
+        run = _Run(task, ctx.envelope.correlation_id)
+        if run.attempt in self._runs:
+            return []
+        self._runs[run.attempt] = run
+        if self._draining:
+            return self._hand_back(run, ctx.at)
+        self._waiting.setdefault(task.protocol, {})[run.attempt] = None
+        return self._dispatch([task.protocol], ctx.at)
+
+    def _call(self, run: _Run, provider: ComponentId, at: str) -> Effects:
+        run.phase, run.provider = _Phase.CALLING, provider
+        self._calls[provider] += 1
+        task, name = run.task, _name(run.attempt)
+        started = e.TaskStarted(
+            workflow_id=task.workflow_id,
+            task_id=task.task_id,
+            attempt=task.attempt,
+            engine_id=self.component_id,
+            provider_id=provider,
+            started_at=at,
+        )
+        work = v.ExecuteMethod(
+            workflow_id=task.workflow_id,
+            task_id=task.task_id,
+            attempt=task.attempt,
+            method=task.method,
+            parameters=task.parameters,
+            timeout=task.timeout,
+        )
+        effects: Effects = [
+            Ask(f"call/{name}", work, to=provider, correlation_id=run.correlation_id),
+            Ask(f"start/{name}", started, correlation_id=run.correlation_id),
+        ]
+        if task.timeout is not None:
+            effects.append(SetTimer(f"deadline/{name}", task.timeout + self.settings.overtime_seconds))
+        return effects
+
+    def _run_of(self, event: v.MethodResult | v.ProviderError) -> _Run | None:
+        run = self._runs.get(Attempt(event.workflow_id, event.task_id, event.attempt))
+        return run if run is not None and run.phase in (_Phase.CALLING, _Phase.ENDING) else None
+
+    def on_method_result(self, event: v.MethodResult, ctx: Context) -> Effects:
+        run = self._run_of(event)
+        if run is None:
+            return []
+        done = e.TaskCompleted(
+            workflow_id=event.workflow_id,
+            task_id=event.task_id,
+            attempt=event.attempt,
+            result=event.result,
+            output=event.output,
+            started_at=event.started_at,
+            finished_at=event.finished_at or ctx.at,
+        )
+        self._completed += 1
+        return self._report(run, done, ctx.at)
+
+    def on_provider_error(self, event: v.ProviderError, ctx: Context) -> Effects:
+        run = self._run_of(event)
+        if run is None:
+            return []
+        failed = e.TaskFailed(
+            workflow_id=event.workflow_id,
+            task_id=event.task_id,
+            attempt=event.attempt,
+            error=run.error or event.error,
+            output=event.output,
+            started_at=event.started_at,
+            finished_at=event.finished_at or ctx.at,
+        )
+        self._failed += 1
+        return self._report(run, failed, ctx.at)
+
+    def _report_error(self, run: _Run, error: ErrorInfo, at: str) -> Effects:
+        task = run.task
+        failed = e.TaskFailed(
+            workflow_id=task.workflow_id,
+            task_id=task.task_id,
+            attempt=task.attempt,
+            error=error,
+            finished_at=at,
+        )
+        return self._report(run, failed, at)
+
+    def _report(self, run: _Run, event: Event, at: str) -> Effects:
+        """From here on only the ledger's answer matters; the provider has room for another call."""
+        effects = self._leave_provider(run)
+        run.phase = _Phase.REPORTING
+        name = _name(run.attempt)
+        effects += [
+            CancelAsk(f"start/{name}"),
+            Ask(f"end/{name}", event, correlation_id=run.correlation_id),
+        ]
+        return effects + self._dispatch([run.task.protocol], at)
+
+    def _leave_provider(self, run: _Run) -> Effects:
+        waiting = self._waiting.get(run.task.protocol)
+        if waiting is not None and run.phase is _Phase.WAITING:
+            waiting.pop(run.attempt, None)
+        if run.phase not in (_Phase.CALLING, _Phase.ENDING) or run.provider is None:
+            return []
+        self._calls[run.provider] -= 1
+        name = _name(run.attempt)
+        effects: Effects = [CancelAsk(f"call/{name}")]
+        if run.task.timeout is not None or run.phase is _Phase.ENDING:
+            effects.append(CancelTimer(f"deadline/{name}"))
+        return effects
+
+    # --- the ledger's answers -------------------------------------------------------------------------
+
+    def on_data_saved(self, event: p.DataSaved, ctx: Context) -> Effects:
+        if ctx.asked is None:
+            return []
+        asked = ctx.asked.event
+        assert isinstance(asked, (e.TaskStarted, e.TaskCompleted, e.TaskFailed))
+        run = self._runs.get(Attempt(asked.workflow_id, asked.task_id, asked.attempt))
+        if run is None or (isinstance(asked, e.TaskStarted) and event.status != "stale"):
+            return []
+        if event.status != "stale":
+            del self._runs[run.attempt]
+            return []
+        fields: dict[str, Json] = {
+            "workflow_id": asked.workflow_id,
+            "task_id": asked.task_id,
+            "attempt": asked.attempt,
+        }
+        return [Note("warning", "an outdated attempt was discarded", fields), *self._discard(run, ctx.at)]
+
+    def _discard(self, run: _Run, at: str) -> Effects:
+        """The attempt is another's: its work is ended, and nobody is told what came of it."""
+        effects = self._leave_provider(run)
+        if run.phase in (_Phase.CALLING, _Phase.ENDING) and run.provider is not None:
+            effects.append(self._cancel_method(run, "the attempt is outdated"))
+        effects += [CancelAsk(f"start/{_name(run.attempt)}"), CancelAsk(f"end/{_name(run.attempt)}")]
+        del self._runs[run.attempt]
+        return effects + self._dispatch([run.task.protocol], at)
+
+    def on_persistence_error(self, event: p.PersistenceError, ctx: Context) -> Effects:
+        """The ledger will never take this report; another attempt may be luckier."""
+        if ctx.asked is None:
+            return []
+        asked = ctx.asked.event
+        fields: dict[str, Json] = {"event": asked.name, "error": str(event.error)}
+        effects: Effects = [Note("error", "the ledger refused", fields)]
+        if isinstance(asked, (e.TaskCompleted, e.TaskFailed)):
+            # No longer listed in the inventory, the attempt is taken back by the ledger.
+            self._runs.pop(Attempt(asked.workflow_id, asked.task_id, asked.attempt), None)
+        return effects
+
+    # --- ending work before its time --------------------------------------------------------------------
+
+    def on_cancel_task(self, event: e.CancelTask, ctx: Context) -> Effects:
+        run = self._runs.get(Attempt(event.workflow_id, event.task_id, event.attempt))
+        if run is None or run.phase is _Phase.REPORTING:
+            return []
+        error = errors.TaskCancelled(event.reason or "cancelled").info()
+        if run.phase is _Phase.WAITING:
+            return self._report_error(run, error, ctx.at)
+        return self._end_call(run, error)
+
+    def _cancel_method(self, run: _Run, reason: str) -> Tell:
+        assert run.provider is not None
+        task = run.task
+        order = v.CancelMethod(
+            workflow_id=task.workflow_id, task_id=task.task_id, attempt=task.attempt, reason=reason
+        )
+        return Tell(order, to=run.provider, correlation_id=run.correlation_id)
+
+    def _end_call(self, run: _Run, error: ErrorInfo) -> Effects:
+        """Have the provider end the work; if it does not say so in time, the call has ended anyway."""
+        first = run.phase is _Phase.CALLING
+        run.phase = _Phase.ENDING
+        run.error = run.error or error
+        effects: Effects = [self._cancel_method(run, error.message)]
+        if first:
+            effects.append(SetTimer(f"deadline/{_name(run.attempt)}", self.settings.overtime_seconds))
+        return effects
+
+    def timer_expired(self, key: str, now: float, at: str) -> Effects:
+        if key == _TICK:
+            return [SetTimer(_TICK, TICK_SECONDS), *self._request(always=True)]
+        if key == _HAND_BACK:
+            effects: Effects = []
+            for run in [run for run in self._runs.values() if run.phase is _Phase.CALLING]:
+                effects += self._end_call(run, self._ending_error())
+            return effects
+        workflow_id, task_id, number = key.removeprefix("deadline/").rsplit("/", 2)
+        run_or_none = self._runs.get(Attempt(WorkflowId(workflow_id), TaskId(task_id), int(number)))
+        if run_or_none is None:
+            return []
+        run = run_or_none
+        timeout = errors.TaskTimeout(f"the attempt took longer than its timeout of {run.task.timeout} s")
+        if run.phase is _Phase.CALLING:
+            return self._end_call(run, timeout.info())
+        return self._report_error(run, run.error or timeout.info(), at)
+
+    @staticmethod
+    def _ending_error() -> ErrorInfo:
+        return errors.ProviderOverloaded("the engine is shutting down; the task is handed back").info()
+
+    def _hand_back(self, run: _Run, at: str) -> Effects:
+        return self._report_error(run, self._ending_error(), at)
+
+    def drain(self, now: float, at: str) -> Effects:
+        self._draining = True
+        effects: Effects = [self._capacity(), SetTimer(_HAND_BACK, self.settings.hand_back_seconds)]
+        for run in [run for run in self._runs.values() if run.phase is _Phase.WAITING]:
+            effects += self._hand_back(run, at)
+        return effects
+
+    def drained(self) -> bool:
+        return not self._runs
+
+    # --- how it is --------------------------------------------------------------------------------------
+
+    def load(self) -> int:
+        return len(self._runs)
+
+    def inventory(self) -> list[list[Json]] | None:
+        return [list(attempt) for attempt in self._runs]
+
+    def figures(self) -> dict[str, Json]:
+        return {
+            "running": len(self._runs),
+            "slots": self.settings.slots,
+            "completed": self._completed,
+            "failed": self._failed,
+            "providers": len(self._providers),
+        }

@@ -1,0 +1,392 @@
+"""The queue manager: which ready task runs next, and on which engine.
+
+The ready tasks of its shards wait here, by priority and arrival. An engine says how many slots it has
+free and for which protocols there is room; a task goes to the engine with most slots free, if there is
+room for its protocol, so that none holds a slot while nothing can run it. The lease is asked of the
+ledger; when that has granted it, and not before, the engine gets the task. What cannot run for want
+of an engine or a provider is reported as blocked, once per cause.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from itertools import count
+
+from gleitzeitd.bounds import bounded
+from gleitzeitd.events import Envelope, Event
+from gleitzeitd.events import dependency_resolver as d
+from gleitzeitd.events import execution_engine as e
+from gleitzeitd.events import hub as h
+from gleitzeitd.events import persistence as p
+from gleitzeitd.events import protocol_registry as r
+from gleitzeitd.events import queue_manager as q
+from gleitzeitd.machines.base import Ask, Context, Effects, Note, Reply, SetTimer, Tell
+from gleitzeitd.machines.follower import Follower
+from gleitzeitd.model.ledger import FeedStamp, LeaseWish, ReadyTask, TaskKey
+from gleitzeitd.model.names import ComponentId, Role, Shard, TaskId, WorkflowId, shard_of
+from gleitzeitd.model.ready_queue import ReadyEntry, ReadyQueue
+from gleitzeitd.plain import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Section ``[queue_manager]`` of queue-manager.toml."""
+
+    leases_per_event: int = bounded(200, least=1, most=10_000)
+    """Leases that are asked for in one event; more go into several."""
+    engine_seconds: float = bounded(3.0, least=1.0, most=60.0, unit="seconds")
+    """How long an engine's free slots count after it last spoke of them."""
+    blocked_seconds: float = bounded(1.0, least=0.1, most=60.0, unit="seconds")
+    """How long a task may wait for want of an engine or a provider before that is reported."""
+
+
+@dataclass(slots=True)
+class _Engine:
+    """An engine's credit: what it said, and what has been given to it since."""
+
+    slots: int = 0
+    room: dict[str, int] = field(default_factory=dict)
+    heard: float = 0.0
+    given: int = 0
+    """Tasks given so far."""
+    on_the_way: deque[str] = field(default_factory=deque)
+    """Protocols of the tasks given that the engine has not yet counted as received."""
+    given_at: float = 0.0
+    draining: bool = False
+
+    def free(self) -> int:
+        return 0 if self.draining else self.slots - len(self.on_the_way)
+
+
+_TICK = "tick"
+TICK_SECONDS = 1.0
+
+
+@dataclass(slots=True, kw_only=True)
+class QueueManager(Follower):
+    """Matches the ready tasks of its shards with engines."""
+
+    role = Role.QUEUE_MANAGER
+
+    component_id: ComponentId
+    settings: Settings = Settings()
+    _queue: ReadyQueue = field(default_factory=ReadyQueue)
+    _leasing: dict[TaskKey, ReadyEntry] = field(default_factory=dict)  # asked for, not yet answered
+    _engines: dict[ComponentId, _Engine] = field(default_factory=dict)
+    _askers: dict[str, Envelope] = field(default_factory=dict)
+    _blocked: dict[WorkflowId, str] = field(default_factory=dict)  # the reason that was reported
+    _enqueued: dict[WorkflowId, list[TaskId]] = field(default_factory=dict)  # to be told to watchers
+    _numbers: count[int] = field(default_factory=count)
+    _told: Json = None
+    _ticking: bool = False
+
+    # --- the projection ---------------------------------------------------------------------------
+
+    def previous(self, stamp: FeedStamp) -> int:
+        return stamp.after_queue_manager
+
+    def forget(self, shard: Shard) -> None:
+        for entry in [entry for entry in self._queue if shard_of(entry.key.workflow_id) == shard]:
+            self._queue.remove(entry.key)
+
+    def take_over(self, shard: Shard, item: Json, now: float) -> None:
+        task = ReadyTask(**item["task"])
+        self._put(WorkflowId(item["workflow_id"]), task, item["correlation_id"], now)
+
+    def _put(self, workflow_id: WorkflowId, task: ReadyTask, correlation_id: str, now: float) -> None:
+        key = TaskKey(workflow_id, task.task_id)
+        leasing = self._leasing.get(key)
+        if leasing is not None and leasing.attempt >= task.attempt:
+            return
+        entry = ReadyEntry(key, task.attempt, task.priority, task.protocol, correlation_id, now)
+        if self._queue.put(entry):
+            self._enqueued.setdefault(workflow_id, []).append(task.task_id)
+
+    def apply(self, event: Event, correlation_id: str, now: float) -> None:
+        match event:
+            case d.WorkflowAnalyzed() | d.DependenciesSatisfied() | e.TaskLost() | q.EnqueueTask():
+                for task in event.tasks:
+                    self._put(event.workflow_id, task, correlation_id, now)
+            case e.TaskCompleted() | e.TaskFailed():
+                # An engine that was only slow may end a task that was taken back from it.
+                self._queue.remove(TaskKey(event.workflow_id, event.task_id))
+            case e.TaskCancelled():
+                for task_id in event.task_ids:
+                    self._queue.remove(TaskKey(event.workflow_id, task_id))
+            case d.WorkflowCancelling():
+                for entry in self._queue.of_workflow(event.workflow_id):
+                    self._queue.remove(entry.key)
+
+    def on_enqueue_task(self, event: Event, ctx: Context) -> Effects:
+        return self.follow(event, ctx)
+
+    def on_task_completed(self, event: e.TaskCompleted, ctx: Context) -> Effects:
+        return self.follow(event, ctx)
+
+    def on_task_failed(self, event: e.TaskFailed, ctx: Context) -> Effects:
+        return self.follow(event, ctx)
+
+    def on_task_cancelled(self, event: e.TaskCancelled, ctx: Context) -> Effects:
+        return self.follow(event, ctx)
+
+    def on_workflow_cancelling(self, event: d.WorkflowCancelling, ctx: Context) -> Effects:
+        return self.follow(event, ctx)
+
+    # --- engines ----------------------------------------------------------------------------------
+
+    def on_request_next_task(self, event: q.RequestNextTask, ctx: Context) -> Effects:
+        engine = self._engines.setdefault(ctx.envelope.source_component, _Engine())
+        received = event.received.get(self.component_id, 0)
+        on_the_way = engine.given - received
+        if not 0 <= on_the_way <= len(engine.on_the_way) or (
+            on_the_way and ctx.now - engine.given_at > self.settings.engine_seconds
+        ):
+            # It was started again, or something got lost on the way: begin to count anew.
+            engine.given = received
+            on_the_way = 0
+        while len(engine.on_the_way) > on_the_way:
+            engine.on_the_way.popleft()
+        engine.slots, engine.room, engine.heard = event.slots, event.room, ctx.now
+        return []
+
+    def on_capacity_update(self, event: e.CapacityUpdate, ctx: Context) -> Effects:
+        self._engines.setdefault(ctx.envelope.source_component, _Engine()).draining = event.draining
+        return []
+
+    def on_provider_registered(self, event: r.ProviderRegistered, ctx: Context) -> Effects:
+        """The engines hear it too, and say how much room there is now."""
+        return []
+
+    def on_component_disconnected(self, event: h.ComponentDisconnected, ctx: Context) -> Effects:
+        self._engines.pop(event.component_id, None)
+        return []
+
+    # --- matching ---------------------------------------------------------------------------------
+
+    def settle(self, now: float, at: str) -> Effects:
+        """Give what can be given, and say what has changed."""
+        effects: Effects = []
+        for workflow_id, task_ids in self._enqueued.items():
+            told = q.TaskEnqueued(workflow_id=workflow_id, task_ids=task_ids[:100], depth=len(self._queue))
+            effects.append(Tell(told))
+        self._enqueued.clear()
+        if self._queue and not self.leaving:
+            effects += self._match(now)
+        if not self._ticking and (len(self._queue) or self._blocked or self._stats() != self._told):
+            self._ticking = True
+            effects.append(SetTimer(_TICK, min(TICK_SECONDS, self.settings.blocked_seconds)))
+        return effects
+
+    def _live(self, now: float) -> list[tuple[ComponentId, _Engine]]:
+        limit = now - self.settings.engine_seconds
+        return [(name, engine) for name, engine in self._engines.items() if engine.heard >= limit]
+
+    def _match(self, now: float) -> Effects:
+        candidates = _Candidates([pair for pair in self._live(now) if pair[1].free() > 0])
+        wishes: dict[Shard, list[LeaseWish]] = {}
+        while candidates.protocols:
+            entry = self._queue.first(candidates.protocols)
+            if entry is None:
+                break
+            engine_id, engine = candidates.take(entry.protocol)
+            engine.given += 1
+            engine.given_at = now
+            engine.on_the_way.append(entry.protocol)
+            self._queue.remove(entry.key)
+            self._leasing[entry.key] = entry
+            wish = LeaseWish(
+                workflow_id=entry.key.workflow_id,
+                task_id=entry.key.task_id,
+                attempt=entry.attempt,
+                engine_id=engine_id,
+            )
+            wishes.setdefault(shard_of(entry.key.workflow_id), []).append(wish)
+        return [ask for shard, leases in wishes.items() for ask in self._lease(shard, leases)]
+
+    def _lease(self, shard: Shard, leases: list[LeaseWish]) -> list[Ask]:
+        size = self.settings.leases_per_event
+        asks = []
+        for start in range(0, len(leases), size):
+            part = leases[start : start + size]
+            event = q.TaskAvailable(owned_shard=shard, epoch=self.shards[shard].epoch, leases=part)
+            correlation = self._leasing[TaskKey(part[0].workflow_id, part[0].task_id)].correlation_id
+            asks.append(Ask(f"lease/{shard}/{next(self._numbers)}", event, correlation_id=correlation))
+        return asks
+
+    def on_data_saved(self, event: p.DataSaved, ctx: Context) -> Effects:
+        if ctx.asked is None:
+            return []
+        match ctx.asked.event:
+            case q.TaskAvailable():
+                return self._leased(event)
+            case q.TaskPriorityChanged():
+                return self._reordered(ctx.asked.event, event, self._askers.pop(ctx.asked.key))
+        return []
+
+    def _leased(self, event: p.DataSaved) -> Effects:
+        effects: Effects = []
+        for execution in event.executions:
+            self._leasing.pop(TaskKey(execution.workflow_id, execution.task_id), None)
+            run = q.ExecuteTask(task=execution)
+            effects.append(Tell(run, to=execution.engine_id, correlation_id=execution.correlation_id))
+        for wish in event.refused:
+            self._withdraw(wish)
+        return effects
+
+    def _withdraw(self, wish: LeaseWish) -> None:
+        """The ledger did not grant it. If the task is ready at another attempt, the feed says so."""
+        self._leasing.pop(TaskKey(wish.workflow_id, wish.task_id), None)
+        engine = self._engines.get(wish.engine_id)
+        if engine is not None and engine.on_the_way:
+            engine.on_the_way.pop()
+            engine.given -= 1
+
+    def on_persistence_error(self, event: p.PersistenceError, ctx: Context) -> Effects:
+        """Only errors that asking again does not help come here."""
+        if ctx.asked is None:
+            return []
+        fields: dict[str, Json] = {"event": ctx.asked.event.name, "error": str(event.error)}
+        effects: Effects = [Note("error", "the ledger refused", fields)]
+        if isinstance(ctx.asked.event, q.TaskAvailable):
+            for wish in ctx.asked.event.leases:
+                self._withdraw(wish)
+        asker = self._askers.pop(ctx.asked.key, None)
+        if asker is not None:
+            effects.append(Reply(p.DataSaved(status="error", message=str(event.error)), asker))
+        return effects
+
+    # --- priorities -------------------------------------------------------------------------------
+
+    def on_task_priority_changed(self, event: q.TaskPriorityChanged, ctx: Context) -> Effects:
+        key = f"priority/{next(self._numbers)}"
+        self._askers[key] = ctx.envelope
+        return [Ask(key, event)]
+
+    def _reordered(self, change: q.TaskPriorityChanged, saved: p.DataSaved, asker: Envelope) -> Effects:
+        if saved.status == "ok":
+            for entry in self._queue.of_workflow(change.workflow_id):
+                if not change.task_ids or entry.key.task_id in change.task_ids:
+                    moved = ReadyEntry(
+                        entry.key,
+                        entry.attempt,
+                        change.priority,
+                        entry.protocol,
+                        entry.correlation_id,
+                        entry.since,
+                    )
+                    self._queue.put(moved)
+        return [Reply(p.DataSaved(status=saved.status, message=saved.message), asker)]
+
+    # --- what waits, and why ------------------------------------------------------------------------
+
+    def timer_expired(self, key: str, now: float, at: str) -> Effects:
+        if key != _TICK:
+            return Follower.timer_expired(self, key, now, at)
+        self._ticking = False
+        effects = self._report_blocked(now)
+        stats = self._stats()
+        if stats != self._told:
+            self._told = stats
+            effects.append(Tell(q.QueueStatsChanged(stats=stats)))
+        return effects
+
+    def _why(self, protocol: str, engines: list[tuple[ComponentId, _Engine]]) -> tuple[str, str]:
+        """Why tasks of a protocol wait, and what would end that; empty if they only wait for their turn."""
+        if not engines:
+            return "no execution engine is connected", "start one: gleitzeitd execution-engine"
+        if all(engine.draining for _, engine in engines):
+            return "every execution engine is draining", "start one: gleitzeitd execution-engine"
+        if not any(protocol in engine.room for _, engine in engines):
+            name = protocol.partition("/")[0]
+            return f"no provider of {protocol} is connected", f"start one: gleitzeitd provider {name}"
+        return "", ""
+
+    def _report_blocked(self, now: float) -> Effects:
+        engines = self._live(now)
+        reasons = {protocol: self._why(protocol, engines) for protocol in self._queue.protocols()}
+        found: dict[WorkflowId, tuple[str, str, list[TaskId], int]] = {}
+        if any(reason for reason, _ in reasons.values()):
+            counts: Counter[WorkflowId] = Counter()
+            for entry in self._queue:
+                reason, remedy = reasons[entry.protocol]
+                if not reason or now - entry.since < self.settings.blocked_seconds:
+                    continue
+                workflow_id = entry.key.workflow_id
+                counts[workflow_id] += 1
+                _, _, tasks, _ = found.setdefault(workflow_id, (reason, remedy, [], 0))
+                if len(tasks) < 100:
+                    tasks.append(entry.key.task_id)
+            found = {w: (*about[:3], counts[w]) for w, about in found.items()}
+        effects: Effects = []
+        for workflow_id, (reason, remedy, tasks, number) in found.items():
+            if self._blocked.get(workflow_id) != reason:
+                self._blocked[workflow_id] = reason
+                event = d.ExecutionBlocked(
+                    workflow_id=workflow_id,
+                    task_ids=tasks,
+                    count=number,
+                    reason=reason,
+                    unblocked_by=remedy,
+                )
+                fields: dict[str, Json] = {"workflow_id": workflow_id, "tasks": number, "reason": reason}
+                effects += [Tell(event), Note("warning", "tasks are blocked", fields)]
+        for workflow_id in [w for w in self._blocked if w not in found]:
+            del self._blocked[workflow_id]
+            effects.append(Tell(d.ExecutionBlocked(workflow_id=workflow_id, task_ids=[], count=0, reason="")))
+        return effects
+
+    def _stats(self) -> dict[str, Json]:
+        return {
+            "waiting": len(self._queue),
+            "leasing": len(self._leasing),
+            "by_protocol": self._queue.protocols(),
+            "engines": len(self._engines),
+            "free_slots": sum(engine.free() for engine in self._engines.values()),
+        }
+
+    def load(self) -> int:
+        return len(self._queue)
+
+    def figures(self) -> dict[str, Json]:
+        return {
+            "waiting": len(self._queue),
+            "blocked_workflows": len(self._blocked),
+            "engines": len(self._engines),
+            "shards": sum(state.loaded for state in self.shards.values()),
+            "by_protocol": self._queue.protocols(),
+        }
+
+
+class _Candidates:
+    """Engines with free slots, while tasks are being matched: the one with most of them is next."""
+
+    def __init__(self, engines: list[tuple[ComponentId, _Engine]]) -> None:
+        self._free = {engine_id: engine.free() for engine_id, engine in engines}
+        self._engines = dict(engines)
+        self._room: dict[str, dict[ComponentId, int]] = {}
+        for engine_id, engine in engines:
+            for protocol, room in engine.room.items():
+                left = room - engine.on_the_way.count(protocol)
+                if left > 0:
+                    self._room.setdefault(protocol, {})[engine_id] = left
+
+    @property
+    def protocols(self) -> dict[str, dict[ComponentId, int]]:
+        """Those for which some engine has a slot and room."""
+        return self._room
+
+    def take(self, protocol: str) -> tuple[ComponentId, _Engine]:
+        """One slot for a task of the protocol."""
+        rooms = self._room[protocol]
+        engine_id = max(rooms, key=lambda name: self._free[name])
+        rooms[engine_id] -= 1
+        self._free[engine_id] -= 1
+        if not self._free[engine_id]:
+            for others in self._room.values():
+                others.pop(engine_id, None)
+        elif not rooms[engine_id]:
+            del rooms[engine_id]
+        for name in [name for name, left in self._room.items() if not left]:
+            del self._room[name]
+        return engine_id, self._engines[engine_id]
