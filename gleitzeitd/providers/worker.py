@@ -17,15 +17,13 @@ pool: stop everything and leave.
 """
 
 # Without pathlib and contextlib, a worker starts in half the time.
-# ruff: noqa: PTH100, PTH120, PTH123, PTH208, SIM105
+# ruff: noqa: PTH100, PTH118, PTH120, PTH123, PTH208, SIM105
 
 from __future__ import annotations
 
-import ast
-import atexit
 import ctypes
 import gc
-import linecache
+import importlib.util
 import os
 import select
 import signal
@@ -33,7 +31,6 @@ import socket
 import struct
 import sys
 import time
-import traceback
 import types
 from json import dumps, loads  # by name: a script may replace what the module holds
 
@@ -44,19 +41,10 @@ if TYPE_CHECKING:  # the module typing takes a third of the worker's start
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 BURIAL_SECONDS = 5.0
 """How long killed processes may take to vanish; those in an uninterruptible sleep take longer."""
-SCRIPT = "<script>"
-TRACEBACK_FRAMES = 100
-"""The innermost ones are shown; an endless recursion has many more."""
+PYTHON_JOBS = "python_worker.py"
+"""Beside this file. It cannot be imported by name: its directory must not be in the path of scripts."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-class Warm:
-    """What the interpreter had when it was ready, before any job."""
-
-    modules: frozenset[str] = frozenset()
-    callbacks = 0
-    """Registered with atexit."""
 
 
 class PoolGone(Exception):  # noqa: N818 - not an error: the daemon has ended
@@ -258,7 +246,7 @@ class Answers:
         return os.getpid() == self._owner
 
 
-def run_job(job: dict[str, Any], fds: list[int]) -> None:
+def run_job(job: dict[str, Any], fds: list[int], python_jobs: Any) -> None:
     stdout, stderr, answer = fds
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
@@ -275,7 +263,7 @@ def run_job(job: dict[str, Any], fds: list[int]) -> None:
     if job["kind"] == "command":
         run_command(job, answers)
     else:
-        run_script(job, answers)
+        python_jobs.run_script(job, answers)
 
 
 def run_command(job: dict[str, Any], answers: Answers) -> None:
@@ -293,178 +281,15 @@ def run_command(job: dict[str, Any], answers: Answers) -> None:
         os._exit(127)
 
 
-def run_script(job: dict[str, Any], answers: Answers) -> None:
-    sys.stdout = sys.__stdout__ = _line_buffered(1)  # type: ignore[misc]
-    sys.stderr = sys.__stderr__ = _line_buffered(2)  # type: ignore[misc]
-    name = job["file"] or SCRIPT
-    sys.argv = [name, *job["args"]]
-    if job["file"]:
-        sys.path.insert(0, os.path.dirname(os.path.abspath(name)))
-    source = _source(job, name, answers)
-    before: dict[str, Any] = {}
-    namespace = _namespace(name, job, answers)
-    try:
-        code = compile(source, name, "exec", dont_inherit=True)
-        before.update(namespace)
-        exec(code, namespace)  # noqa: S102 - this is the work, in a process of its own
-    except SystemExit as exit_:
-        if exit_.code not in (None, 0):
-            if isinstance(exit_.code, str):
-                print(exit_.code, file=sys.stderr)  # noqa: T201 - as Python itself does
-            _fail(answers, f"SystemExit: {exit_.code}", None)
-    except BaseException as error:  # noqa: BLE001 - the boundary of the user's code
-        broken = isinstance(error, SyntaxError) and error.filename == name
-        _fail(answers, _headline(error, name), error, "syntax" if broken else "raised")
-    if not answers.is_owner():
-        _leave(0)  # a copy that the script has forked, and that ran to the end of it as well
-    _give(answers, _result(namespace, before, source), job["result_limit"])
-    before.clear()
-    _end(namespace)
-
-
-def _end(namespace: dict[str, Any]) -> None:
-    """Leave as Python does, but without its clean-up of 3 ms if there is nothing that needs it."""
-    threading = sys.modules.get("threading")
-    if (
-        (threading is None or threading.active_count() == 1)
-        and atexit._ncallbacks() == Warm.callbacks
-        and all(
-            name.partition(".")[0] in sys.stdlib_module_names for name in sys.modules.keys() - Warm.modules
-        )
-    ):
-        namespace.clear()  # writes out files that the script has not closed
-        gc.collect()
-        _leave(0)
-    sys.exit(0)
-
-
-def _line_buffered(fd: int) -> Any:
-    """The interpreter's own was made for another file: it believes that it can seek."""
-    return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
-
-
-def _leave(code: int) -> None:
-    """End this process without running what others have registered for its end."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def _source(job: dict[str, Any], name: str, answers: Answers) -> str:
-    if not job["file"]:
-        source: str = job["code"]
-    else:
-        import tokenize
-
-        try:
-            with tokenize.open(name) as file:  # obeys the coding line
-                source = file.read()
-        except (OSError, SyntaxError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or str(error)
-            answers.say({"error": f"{name}: {why}", "kind": "parameter"})
-            os._exit(1)
-    linecache.cache[name] = (len(source), None, source.splitlines(True), name)  # for tracebacks
-    return source
-
-
-def _namespace(name: str, job: dict[str, Any], answers: Answers) -> dict[str, Any]:
-    """A fresh ``__main__``: the context, and what of its keys can be a variable and hides nothing."""
-    import keyword
-
-    context = job["context"]
-    main = types.ModuleType("__main__")
-    sys.modules["__main__"] = main
-    names = main.__dict__
-    names["__builtins__"] = __builtins__
-    names["progress"] = answers.progress
-    builtins = __builtins__ if isinstance(__builtins__, dict) else vars(__builtins__)
-    for key, value in context.items():
-        if key.isidentifier() and not keyword.iskeyword(key) and key not in builtins and key[:2] != "__":
-            names[key] = value
-    names["context"] = context
-    if job["file"]:
-        names["__file__"] = name
-    return names
-
-
-def _result(namespace: dict[str, Any], before: dict[str, Any], source: str) -> Any:
-    """What the script set: ``result``, or else ``output``. What it merely found there does not count."""
-    for name in ("result", "output"):
-        if name not in namespace:
-            continue
-        if name not in before or namespace[name] is not before[name] or _assigns(source, name):
-            return namespace[name]
-    return None
-
-
-def _assigns(source: str, name: str) -> bool:
-    nodes = ast.walk(ast.parse(source))
-    return any(isinstance(n, ast.Name) and n.id == name and isinstance(n.ctx, ast.Store) for n in nodes)
-
-
-def _give(answers: Answers, result: Any, limit: int) -> None:
-    try:
-        text = dumps(result, allow_nan=False, ensure_ascii=False)
-        size = len(text.encode())
-    except (TypeError, ValueError, RecursionError) as error:
-        answers.say({"error": _not_json(result, error), "kind": "result"})
-        sys.exit(1)
-    if size > limit:
-        why = f"the result takes {size} bytes as JSON, {limit} are allowed"
-        answers.say({"error": why, "kind": "result"})
-        sys.exit(1)
-    answers.say_text(f'{{"result":{text}}}')
-
-
-def _not_json(value: Any, error: Exception, path: str = "result", depth: int = 0) -> str:
-    """Where in a result the first thing is that JSON cannot hold."""
-    if depth < 50:
-        items: Any = ()
-        if isinstance(value, dict):
-            for key in value:
-                if not (key is None or isinstance(key, (str, int, float, bool))):
-                    return f"{path} has a key of type {type(key).__name__}, which JSON cannot hold"
-            items = ((f"{path}.{key}", item) for key, item in value.items())
-        elif isinstance(value, (list, tuple)):
-            items = ((f"{path}[{index}]", item) for index, item in enumerate(value))
-        for place, item in items:
-            try:
-                dumps(item, allow_nan=False, ensure_ascii=False).encode()
-            except (TypeError, ValueError, RecursionError) as inner:
-                return _not_json(item, inner, place, depth + 1)
-    if isinstance(value, float):
-        return f"{path} is {value}, which JSON cannot hold"
-    if value is None or isinstance(value, (str, int, bool, dict, list, tuple)):
-        return f"{path}: {error}"
-    return f"{path} is of type {type(value).__name__}, which JSON cannot hold"
-
-
-def _headline(error: BaseException, name: str) -> str:
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    line = None
-    if isinstance(error, SyntaxError) and error.filename == name:
-        text, line = f"{type(error).__name__}: {error.msg}", error.lineno
-    else:
-        for frame, number in traceback.walk_tb(error.__traceback__):
-            if frame.f_code.co_filename == name:
-                line = number
-    return f"{text} (line {line})" if line else text
-
-
-def _fail(answers: Answers, headline: str, error: BaseException | None, kind: str = "raised") -> None:
-    if error is not None:
-        # The first frame is this file's.
-        trace = error.__traceback__.tb_next if error.__traceback__ else None
-        traceback.print_exception(type(error), error, trace, limit=-TRACEBACK_FRAMES)
-    if not answers.is_owner():
-        _leave(1)
-    answers.say({"error": headline[:4000], "kind": kind})
-    sys.exit(1)
-
-
-def prepare(control: socket.socket) -> bool:
-    """Import what jobs will need, and say so. False if that failed."""
+def prepare(control: socket.socket) -> types.ModuleType | None:
+    """Import what jobs will need, and say so. The module that runs Python jobs, or None if that failed."""
     settings, _ = receive(control)
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), PYTHON_JOBS)
+    spec = importlib.util.spec_from_file_location("gleitzeit_python_worker", path)
+    assert spec is not None
+    assert spec.loader is not None
+    python_jobs = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(python_jobs)
     sys.path[:0] = settings["module_path"]
     name = ""
     try:
@@ -472,12 +297,12 @@ def prepare(control: socket.socket) -> bool:
             __import__(name)
     except Exception as error:  # noqa: BLE001 - the boundary of foreign modules
         send(control, {"failed": f"preload {name}: {type(error).__name__}: {error}"})
-        return False
-    Warm.modules, Warm.callbacks = frozenset(sys.modules), atexit._ncallbacks()
+        return None
+    python_jobs.remember_warm()
     gc.collect()
     gc.freeze()  # what is shared with the children stays shared
     send(control, {"ready": True})
-    return True
+    return python_jobs
 
 
 def main() -> None:
@@ -489,12 +314,13 @@ def main() -> None:
     # A child inherits this until it can obey: a request to end that comes too early waits, and is not lost.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     try:
-        if not prepare(control):
+        python_jobs = prepare(control)
+        if python_jobs is None:
             return
         job, fds = serve(control)
     except PoolGone:
         return
-    run_job(job, fds)  # in a child
+    run_job(job, fds, python_jobs)  # in a child
 
 
 if __name__ == "__main__":

@@ -139,6 +139,7 @@ async def test_parameters_that_cannot_work_are_refused(run, parameters) -> None:
         ("def f():\n  1/0\nf()", r"^ZeroDivisionError: division by zero \(line 2\)$"),
         ("import json\njson.loads('{')", r"^JSONDecodeError: .* \(line 2\)$"),
         ("def (", r"^SyntaxError: .* \(line 1\)$"),
+        ("class E(Exception):\n  def __str__(self): 1/0\nraise E", r"^E \(line 3\)$"),
         ("raise SystemExit(3)", "^SystemExit: 3$"),
         ("raise KeyboardInterrupt", r"^KeyboardInterrupt \(line 1\)$"),
         ("import os; os._exit(7)", "exit code 7 before it gave a result"),
