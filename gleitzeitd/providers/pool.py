@@ -141,10 +141,14 @@ class WorkerPool:
         missing = self._warm - len(self._idle)
         if missing <= 0:
             return
-        try:
-            self._idle += await asyncio.gather(*[self._new_worker() for _ in range(missing)])
-        except ProviderNotAvailable as error:
-            raise ConfigError(str(error)) from error
+        started = await asyncio.gather(*[self._new_worker() for _ in range(missing)], return_exceptions=True)
+        self._idle += [worker for worker in started if isinstance(worker, Worker)]
+        for error in started:
+            if isinstance(error, ProviderNotAvailable):
+                await self.stop()
+                raise ConfigError(str(error)) from error
+            if isinstance(error, BaseException):
+                raise error
 
     async def stop(self) -> None:
         self._stopped = True
