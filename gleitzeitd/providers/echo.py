@@ -15,7 +15,7 @@ from gleitzeitd.providers.kit import MethodProvider, MethodProviderSettings, met
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EchoSettings(MethodProviderSettings):
-    """The section ``[provider]`` of ``echo.toml``."""
+    """How many calls are echoed at once."""
 
     capacity: int = bounded(256, least=1, most=100_000)
     """Calls that run at once; only ``echo/wait`` takes any time."""

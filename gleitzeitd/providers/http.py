@@ -53,7 +53,7 @@ _RESULT = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings(MethodProviderSettings):
-    """The section ``[provider]`` of ``http.toml``."""
+    """How requests are made, and within which limits."""
 
     capacity: int = bounded(64, least=1, most=10_000)
     """Requests that are under way at once."""

@@ -46,12 +46,12 @@ _RESULT = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PythonSettings(ProcessSettings):
-    """The section ``[provider]`` of ``python.toml``."""
+    """How Python scripts are run, and within which limits."""
 
     kill_after_seconds: float = bounded(0.0, least=0, most=600, unit="seconds")
     """Between asking a script to end (SIGTERM) and killing it. 0 kills at once."""
     interpreter: str = sized("", most=4096)
-    """Python, 3.9 or newer, that runs the scripts. Empty: the one that runs the provider."""
+    """Python, 3.10 or newer, that runs the scripts. Empty: the one that runs the provider."""
     preload: list[str] = sized([], most=100)  # noqa: RUF009 - a field with a factory
     """Modules that worker processes import in advance, so that scripts get them for nothing."""
     module_path: list[str] = sized([], most=100)  # noqa: RUF009 - a field with a factory

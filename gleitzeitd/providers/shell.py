@@ -36,7 +36,7 @@ _RESULT = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShellSettings(ProcessSettings):
-    """The section ``[provider]`` of ``shell.toml``."""
+    """How commands are run, and within which limits."""
 
     kill_after_seconds: float = bounded(5.0, least=0, most=600, unit="seconds")
     """Between SIGTERM and SIGKILL."""
