@@ -54,16 +54,26 @@ class Tasks:
         for task in late:
             log.error("a task does not end", extra={"task_name": task.get_name(), "seconds": within})
 
+    def call(self, work: Callable[..., object], *args: object, name: str) -> None:
+        """Call ``work``, a callback of the loop, under the rules of a task: a failure ends the component."""
+        try:
+            work(*args)
+        except Exception as problem:  # noqa: BLE001 -- the boundary, as in _guarded
+            self._report(name, problem)
+
+    def _report(self, name: str, problem: Exception) -> None:
+        log.error("a task failed", extra={"task_name": name}, exc_info=problem)
+        if self._first is None:
+            self._first = problem
+        self._failed.set()
+        if self._on_failure is not None:
+            self._on_failure(name, problem)
+
     async def _guarded(self, work: Coroutine[Any, Any, T], name: str) -> T:
         try:
             return await work
-        except Exception as problem:  # the boundary: logged here, handed to failure() and to whoever awaits
-            log.exception("a task failed", extra={"task_name": name})
-            if self._first is None:
-                self._first = problem
-            self._failed.set()
-            if self._on_failure is not None:
-                self._on_failure(name, problem)
+        except Exception as problem:
+            self._report(name, problem)
             raise
 
     def _done(self, task: asyncio.Task[Any], work: Coroutine[Any, Any, Any]) -> None:
@@ -71,3 +81,17 @@ class Tasks:
         work.close()  # a task that was cancelled before it began has not awaited it
         if not task.cancelled():
             task.exception()  # seen: it was logged above
+
+
+def contained(work: Callable[..., object], *args: object, name: str) -> Exception | None:
+    """Call ``work``; its failure is logged and returned.
+
+    For what one peer has sent: an event that nobody foresaw may cost that peer its connection, but a
+    peer that repeats it must not keep everybody else out.
+    """
+    try:
+        work(*args)
+    except Exception as problem:  # the boundary, see above
+        log.error("what a peer sent could not be handled", extra={"task_name": name}, exc_info=problem)
+        return problem
+    return None

@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from gleitzeitd.runtime.clock import monotonic, utc_now
-from gleitzeitd.runtime.tasks import Tasks
+from gleitzeitd.runtime.tasks import Tasks, contained
 
 
 async def _fail() -> None:
@@ -57,3 +57,19 @@ def test_the_wall_clock_has_milliseconds_and_says_utc() -> None:
     assert len(utc_now()) == len("2026-01-01T00:00:00.000Z")
     assert utc_now().endswith("Z")
     assert monotonic() <= monotonic()
+
+
+def test_a_failing_callback_counts_as_a_failed_task(caplog) -> None:
+    async def main() -> None:
+        tasks = Tasks()
+        tasks.call(int, "x", name="callback")
+        assert isinstance(await asyncio.wait_for(tasks.failure(), 5), ValueError)
+
+    asyncio.run(main())
+    assert [record.message for record in caplog.records] == ["a task failed"]
+
+
+def test_what_a_peer_sent_is_contained_and_logged(caplog) -> None:
+    assert isinstance(contained(int, "x", name="frame"), ValueError)
+    assert contained(int, "4", name="frame") is None
+    assert len(caplog.records) == 1

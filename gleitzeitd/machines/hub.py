@@ -1,0 +1,501 @@
+"""The hub: who is connected, and which connections get each event.
+
+A connection is *open*, then *admitted* (its token was accepted), then a *member* (it has registered),
+then gone. An open connection that does not become a member in time is cut. Of two connections with
+one component_id the newer epoch wins, and the later of equal ones; the loser is cut, and its end
+removes nothing of the winner.
+
+An event goes along all routes that the catalogue has for it and for its sender's role. The sender is
+stamped from the connection. The body is not read, save that of events addressed to the hub. Nothing
+is kept for later: where nobody is, the sender hears so at once.
+
+A member that answers heartbeats is dead when nothing has come from it for ``dead_after``. A foreign
+client need not answer; it is held to it from its first answer on, and before that the transport's own
+pings watch it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gleitzeitd.bounds import bounded
+from gleitzeitd.errors import GleitzeitError, MalformedEvent, NotPermitted
+from gleitzeitd.events import Event, To
+from gleitzeitd.events.codec import decode_body, envelope_from_plain
+from gleitzeitd.events.execution_engine import CapacityUpdate
+from gleitzeitd.events.hub import (
+    ACT_ON_LOSS,
+    ComponentDisconnected,
+    ComponentInfo,
+    ComponentList,
+    ComponentRegistered,
+    EventRefused,
+    Heartbeat,
+    HeartbeatResponse,
+    HubLeaving,
+    ListComponents,
+    QueryTrace,
+    RegisterComponent,
+    RegistrationRefused,
+    ServeShards,
+    Subscribe,
+    Subscribed,
+    Unsubscribe,
+)
+from gleitzeitd.events.queue_manager import QueueStatsChanged
+from gleitzeitd.machines.base import (
+    CancelTimer,
+    Context,
+    Deliver,
+    Disconnect,
+    Effects,
+    Machine,
+    Note,
+    Send,
+    SetTimer,
+)
+from gleitzeitd.machines.members import Member, Members
+from gleitzeitd.machines.registration import Waiting, claimed, member_of, registration_problem
+from gleitzeitd.machines.routing import PLANS, TEXT_LIMIT, Step, check_envelope, nobody, recipients, refusal
+from gleitzeitd.machines.trace import Counts, Trace
+from gleitzeitd.model.names import SHARDS, ComponentId, Role
+from gleitzeitd.plain import Json
+
+CAPABILITIES = ("envelope", "batch")
+"""What the hub understands beyond single flat events."""
+
+_SHARD_NUMBERS = {str(shard): shard for shard in range(SHARDS)}
+_UNTRACED = frozenset({"heartbeat_response", "register_component"})
+_WARNINGS_PER_CONNECTION = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Section ``[hub]``."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Any but loopback needs a token. Ignored where systemd hands over a socket."""
+    port: int = bounded(8000, least=0, most=65535)
+    """0: any free one."""
+    allowed_origins: tuple[str, ...] = ()
+    """Origins (``https://example.org``) whose web pages may connect, besides the hub's own; ``*`` is any."""
+    heartbeat_interval: float = bounded(1.0, above=0, most=60, unit="seconds")
+    """Between two heartbeats."""
+    dead_after: float = bounded(3.0, above=0, most=300, unit="seconds")
+    """A component of which nothing came for so long is gone."""
+    register_within: float = bounded(3.0, above=0, most=60, unit="seconds")
+    """A connection that has not registered by then is cut."""
+    max_unregistered: int = bounded(200, least=1)
+    """Connections that may be about to register; more are refused."""
+    max_frame_bytes: int = bounded(16 * 2**20, least=65536, most=2**30, unit="bytes")
+    """A larger message ends the connection that it comes from."""
+    max_nesting: int = bounded(64, least=8, most=200)
+    """How deep a foreign client's payload may be nested."""
+    outbound_messages: int = bounded(20_000, least=100)
+    """Events that may wait for one connection; at one more it is cut, and comes back."""
+    outbound_bytes: int = bounded(64 * 2**20, least=2**20, unit="bytes")
+    """The same in bytes."""
+    topics_per_connection: int = bounded(1000, least=1)
+    """Topics that one client may watch."""
+    trace_records: int = bounded(10_000, least=1, most=1_000_000)
+    """Routed events that ``gleitzeit trace`` can look back on."""
+    ping_interval: float = bounded(5.0, above=0, most=60, unit="seconds")
+    """Between two pings of the transport."""
+    ping_timeout: float = bounded(5.0, above=0, most=60, unit="seconds")
+    """For the answer to one."""
+
+
+class Hub(Machine):
+    """Effects are ``Deliver`` (the event at hand), ``Send`` (an event of the hub's own), ``Disconnect``,
+    ``Note`` and timers. ``now`` is monotonic; ``at`` is the wall clock, ISO 8601.
+    """
+
+    role = Role.HUB
+
+    def __init__(self, component_id: ComponentId, settings: Settings, *, version: str = "") -> None:
+        self.component_id = component_id
+        self.settings = settings
+        self.version = version
+        self.members = Members()
+        self.metrics: dict[str, Json] = {}
+        """Of the hub's own process; the runtime replaces them when it has sampled."""
+        self.counts = Counts()
+        self._trace = Trace(settings.trace_records)
+        self._waiting: dict[str, Waiting] = {}
+        self._warned: dict[str, set[str]] = {}
+        self._sender = ""  # connection of the event at hand
+        self._beat = 0
+        self._beat_due = 0.0
+        self._started = 0.0
+        self._leaving = False
+
+    # -- connections
+
+    def start(self, now: float, at: str) -> Effects:
+        """The first heartbeat is due after one interval."""
+        self._started = now
+        return [self._next_beat(now)]
+
+    def opened(self, connection: str, address: str) -> Effects:
+        """A connection exists; nothing is known of it but where it comes from."""
+        if self._leaving or len(self._waiting) >= self.settings.max_unregistered:
+            reason = "the hub is ending" if self._leaving else "too many connections have not registered"
+            self.counts.refused["connection"] += 1
+            return [Disconnect(connection, reason)]
+        self._waiting[connection] = Waiting(address=address)
+        return [SetTimer(_register_key(connection), self.settings.register_within)]
+
+    def connected(self, connection: str, component_id: str | None, role: str | None, address: str) -> Effects:
+        """Its token was accepted. What it says of itself here, its registration has to repeat.
+
+        Raises:
+            NotPermitted: it names no role, or no id, that a component can have.
+        """
+        waiting = self._waiting.setdefault(connection, Waiting(address=address))
+        waiting.component_id, waiting.role = claimed(component_id, role, self.component_id)
+        waiting.admitted = True
+        return []
+
+    def disconnected(self, connection: str, reason: str) -> Effects:
+        """The connection has ended; nothing happens if it was cut before."""
+        self._warned.pop(connection, None)
+        if self._waiting.pop(connection, None) is not None:
+            return [CancelTimer(_register_key(connection))]
+        member = self.members.at(connection)
+        return [] if member is None else self._gone(member, reason)
+
+    def _gone(self, member: Member, reason: str) -> Effects:
+        self.members.remove(member)
+        fields: dict[str, Json] = {
+            "component_id": member.component_id,
+            "role": member.role.value,
+            "reason": reason,
+        }
+        event = ComponentDisconnected(
+            component_id=member.component_id,
+            component_type=member.role,
+            epoch=member.epoch,
+            reason=reason,
+        )
+        told = {each.connection for role in ACT_ON_LOSS for each in self.members.of(role)}
+        told |= {each.connection for each in self.members.watchers(event.topic())}
+        effects: Effects = [Note("info", "component disconnected", fields)]
+        if told:
+            effects.append(Send(tuple(sorted(told)), event))
+        return effects
+
+    def _cut(self, member: Member, reason: str) -> Effects:
+        return [*self._gone(member, reason), Disconnect(member.connection, reason)]
+
+    # -- time
+
+    def timer_expired(self, key: str, now: float, at: str) -> Effects:
+        if key == "beat":
+            return self._heartbeat(now)
+        connection = key.removeprefix("register:")
+        waiting = self._waiting.pop(connection, None)
+        if waiting is None:
+            return []
+        self.counts.refused["unregistered"] += 1
+        fields: dict[str, Json] = {"address": waiting.address, "admitted": waiting.admitted}
+        return [
+            Note("debug", "a connection did not register", fields),
+            Disconnect(connection, f"not registered within {self.settings.register_within:g} s"),
+        ]
+
+    def _next_beat(self, now: float) -> SetTimer:
+        self._beat_due = now + self.settings.heartbeat_interval
+        return SetTimer("beat", self.settings.heartbeat_interval)
+
+    def _heartbeat(self, now: float) -> Effects:
+        late = now - self._beat_due
+        if late > self.settings.heartbeat_interval:
+            # The hub itself was stopped: what has come meanwhile is not read yet, and proves nothing.
+            for member in self.members:
+                member.heard += late
+        effects: Effects = []
+        for member in [each for each in self.members if each.beats]:
+            if now - member.heard > self.settings.dead_after:
+                self.counts.heartbeats_missed += 1
+                effects += self._cut(member, f"no heartbeat for {now - member.heard:.1f} s")
+        self._beat += 1
+        everybody = tuple(member.connection for member in self.members)
+        if everybody:
+            effects.append(Send(everybody, Heartbeat(hub_id=self.component_id, number=self._beat)))
+        return [*effects, self._next_beat(now)]
+
+    def drain(self, now: float, at: str) -> Effects:
+        return self.leave("the hub is ending")
+
+    def leave(self, reason: str) -> Effects:
+        """Say goodbye to everybody, and take no more connections."""
+        self._leaving = True
+        everybody = tuple(member.connection for member in self.members)
+        return [Send(everybody, HubLeaving(hub_id=self.component_id, reason=reason))] if everybody else []
+
+    # -- events
+
+    def received(
+        self, connection: str, name: str, envelope: dict[str, Json], body: str, now: float, at: str
+    ) -> Effects:
+        """Decide what follows from an event.
+
+        ``envelope`` is in its wire form, and is changed into what is to be delivered; a delivery under
+        another name adds ``_fact``. ``body`` is looked at only if the event is for the hub.
+        """
+        member = self.members.at(connection)
+        if member is None:
+            return self._received_first(connection, name, envelope, body, now, at)
+        member.heard = now
+        plan = PLANS.get((name, member.role))
+        if plan is None:
+            return self.refuse(connection, name, refusal(name, member.role), envelope)
+        envelope["_source_component"] = member.component_id
+        envelope.pop("_fact", None)  # only a rename by the hub may say so
+        try:
+            check_envelope(name, envelope)
+            return self._route(member, name, plan, envelope, body, now, at)
+        except GleitzeitError as problem:
+            return self.refuse(connection, name, problem, envelope)
+
+    def _received_first(
+        self, connection: str, name: str, envelope: dict[str, Json], body: str, now: float, at: str
+    ) -> Effects:
+        waiting = self._waiting.get(connection)
+        if waiting is None:
+            return []  # it was cut; this was still under way
+        if not waiting.admitted:
+            del self._waiting[connection]
+            return [CancelTimer(_register_key(connection)), Disconnect(connection, "not authenticated")]
+        if name != RegisterComponent.name:
+            return self.refuse(connection, name, NotPermitted("register_component comes first"), envelope)
+        envelope["_source_component"] = waiting.component_id or ComponentId("")
+        try:
+            check_envelope(name, envelope)
+            return self._handled(connection, name, envelope, body, now, at)
+        except GleitzeitError as problem:
+            return self.refuse(connection, name, problem, envelope)
+
+    def refuse(
+        self, connection: str, name: str, problem: GleitzeitError, envelope: dict[str, Json]
+    ) -> Effects:
+        """Tell a connection that its event goes nowhere; the journal hears of each cause once."""
+        self.counts.refused[problem.name] += 1
+        effects: Effects = []
+        warned = self._warned.setdefault(connection, set())
+        cause = f"{problem.name} {name}" if (name, Role.CLIENT) in PLANS else problem.name
+        if cause not in warned and len(warned) < _WARNINGS_PER_CONNECTION:
+            warned.add(cause)
+            member = self.members.at(connection)
+            fields: dict[str, Json] = {
+                "event": name[:100],
+                "component_id": "" if member is None else member.component_id,
+                "error": str(problem),
+            }
+            effects.append(Note("warning", "an event was refused", fields))
+        refused = EventRefused(event=name[:100], error=problem.info())
+        return [*effects, self._answer(connection, refused, envelope)]
+
+    def _answer(self, connection: str, event: Event, envelope: dict[str, Json]) -> Send:
+        member = self.members.at(connection)
+        return Send(
+            (connection,),
+            event,
+            reply_to=None if member is None else member.component_id,
+            correlation_id=_text(envelope.get("_correlation_id")),
+            causation_id=_text(envelope.get("_message_id")),
+        )
+
+    def _route(
+        self,
+        sender: Member,
+        name: str,
+        plan: tuple[Step, ...],
+        envelope: dict[str, Json],
+        body: str,
+        now: float,
+        at: str,
+    ) -> Effects:
+        effects: Effects = []
+        targets: list[ComponentId] = []
+        for step in plan:
+            if step.to is To.HUB:
+                effects += self._handled(sender.connection, name, envelope, body, now, at)
+                targets.append(self.component_id)
+                continue
+            found = recipients(self.members, step, name, envelope)
+            if found:
+                to = tuple([member.connection for member in found])
+                effects.append(Deliver(to, step.name, step.fact))
+                targets += [member.component_id for member in found]
+            elif step.required and (step.only or step.to is not To.COMPONENT or "_reply_to" in envelope):
+                self.counts.undeliverable[name] += 1
+                effects.append(self._answer(sender.connection, nobody(step, name, envelope), envelope))
+        self.counts.routed[name] += 1
+        self.counts.routed_bytes[name] += len(body)
+        if name not in _UNTRACED:
+            self._trace.add(at, name, envelope, sender.component_id, tuple(targets), len(body))
+        return effects
+
+    def _handled(
+        self, connection: str, name: str, envelope: dict[str, Json], body: str, now: float, at: str
+    ) -> Effects:
+        self._sender = connection
+        parsed = envelope_from_plain(envelope, name)
+        return self.handle(name, decode_body(name, parsed, body), Context(parsed, now, at))
+
+    def _member(self) -> Member:
+        member = self.members.at(self._sender)
+        assert member is not None, self._sender
+        return member
+
+    # -- events for the hub itself
+
+    def on_register_component(self, event: RegisterComponent, ctx: Context) -> Effects:
+        connection = self._sender
+        waiting, member = self._waiting.get(connection), self.members.at(connection)
+        before = self.members.named(event.component_id)
+        problem = registration_problem(event, self.component_id, waiting or member, before)
+        if problem is not None:
+            return self._registration_refused(connection, problem, ctx)
+        effects: Effects = []
+        if before is not None and before is not member:
+            effects += self._replaced(before, event.epoch)
+        if member is None:
+            del self._waiting[connection]
+            member = member_of(event, connection, ctx.now)
+            self.members.add(member)
+            fields: dict[str, Json] = {"component_id": member.component_id, "role": member.role.value}
+            effects += [CancelTimer(_register_key(connection)), Note("info", "component registered", fields)]
+        member.beats = member.beats or "envelope" in event.capabilities
+        registered = ComponentRegistered(
+            component_id=member.component_id,
+            component_type=member.role,
+            capabilities=[each for each in CAPABILITIES if each in event.capabilities],
+            heartbeat_interval=self.settings.heartbeat_interval,
+            hub_id=self.component_id,
+            hub_version=self.version,
+            registered_at=ctx.at,
+        )
+        answer = Send(
+            (connection,),
+            registered,
+            reply_to=member.component_id,
+            correlation_id=ctx.envelope.correlation_id,
+            causation_id=ctx.envelope.message_id,
+        )
+        return [*effects, answer]
+
+    def _registration_refused(self, connection: str, problem: NotPermitted, ctx: Context) -> Effects:
+        self.counts.refused[problem.name] += 1
+        effects: Effects = [Note("warning", "a registration was refused", {"error": str(problem)})]
+        effects.append(
+            Send(
+                (connection,),
+                RegistrationRefused(error=problem.info()),
+                correlation_id=ctx.envelope.correlation_id,
+                causation_id=ctx.envelope.message_id,
+            )
+        )
+        if self._waiting.pop(connection, None) is not None:
+            effects.append(CancelTimer(_register_key(connection)))
+        member = self.members.at(connection)
+        if member is not None:
+            effects += self._gone(member, str(problem))
+        return [*effects, Disconnect(connection, str(problem))]
+
+    def _replaced(self, before: Member, epoch: int) -> Effects:
+        reason = "replaced by a newer connection of the same component"
+        if epoch > before.epoch:
+            return self._cut(before, reason)  # another process: what the old one held is lost
+        self.members.remove(before)
+        return [Disconnect(before.connection, reason)]
+
+    def on_heartbeat_response(self, event: HeartbeatResponse, ctx: Context) -> Effects:
+        member = self._member()
+        member.beats = True
+        member.answered = ctx.now
+        member.status = event.status
+        member.load = event.load
+        member.routed = 0
+        if event.metrics:
+            member.metrics = {**member.metrics, **event.metrics}
+        return []
+
+    def on_capacity_update(self, event: CapacityUpdate, ctx: Context) -> Effects:
+        member = self._member()
+        member.metrics = {**member.metrics, "slots": event.slots}
+        if event.draining:
+            member.status = "draining"
+        return []
+
+    def on_queue_stats_changed(self, event: QueueStatsChanged, ctx: Context) -> Effects:
+        self._member().queue_stats = event.stats
+        return []
+
+    def on_serve_shards(self, event: ServeShards, ctx: Context) -> Effects:
+        shards = {}
+        for text, epoch in event.shards.items():
+            if text not in _SHARD_NUMBERS:
+                raise MalformedEvent(f"serve_shards.shards.{text[:20]}", f"expected 0 to {SHARDS - 1}")
+            shards[_SHARD_NUMBERS[text]] = epoch
+        self.members.serve(self._member(), shards)
+        return []
+
+    def on_list_components(self, event: ListComponents, ctx: Context) -> Effects:
+        itself = ComponentInfo(
+            component_id=self.component_id,
+            component_type=Role.HUB,
+            status="draining" if self._leaving else "healthy",
+            version=self.version,
+            connected_seconds=round(ctx.now - self._started, 3),
+            metrics={**self.metrics, **self.figures()},
+        )
+        others = sorted(self.members, key=lambda member: (member.role, member.component_id))
+        components = [itself, *(member.info(ctx.now) for member in others)]
+        return [self._reply(ComponentList(components=components), ctx)]
+
+    def on_subscribe(self, event: Subscribe, ctx: Context) -> Effects:
+        member = self._member()
+        if len(member.topics.union(event.topics)) > self.settings.topics_per_connection:
+            raise NotPermitted(f"subscribe: more than {self.settings.topics_per_connection} topics")
+        self.members.watch(member, event.topics)
+        return [self._reply(Subscribed(topics=sorted(member.topics)), ctx)]
+
+    def on_unsubscribe(self, event: Unsubscribe, ctx: Context) -> Effects:
+        member = self._member()
+        self.members.unwatch(member, event.topics)
+        return [self._reply(Subscribed(topics=sorted(member.topics)), ctx)]
+
+    def on_query_trace(self, event: QueryTrace, ctx: Context) -> Effects:
+        return [self._reply(self._trace.find(event), ctx)]
+
+    def _reply(self, event: Event, ctx: Context) -> Send:
+        return Send(
+            (self._sender,),
+            event,
+            reply_to=ctx.envelope.source_component,
+            correlation_id=ctx.envelope.correlation_id,
+            causation_id=ctx.envelope.message_id,
+        )
+
+    # -- figures
+
+    def connected_by_role(self) -> dict[Role, int]:
+        """How many members there are of each role but the hub's."""
+        return {role: len(self.members.of(role)) for role in Role if role is not Role.HUB}
+
+    def queue_depths(self) -> dict[ComponentId, dict[str, Json]]:
+        """The last statistics of each connected queue manager."""
+        return {each.component_id: each.queue_stats for each in self.members.of(Role.QUEUE_MANAGER)}
+
+    def figures(self) -> dict[str, Json]:
+        return {"components": len(self.members), "events_routed": sum(self.counts.routed.values())}
+
+
+def _register_key(connection: str) -> str:
+    return f"register:{connection}"
+
+
+def _text(value: Json) -> str | None:
+    return value if type(value) is str and len(value) <= TEXT_LIMIT else None

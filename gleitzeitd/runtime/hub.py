@@ -1,0 +1,475 @@
+"""The hub as a Socket.IO server: sockets, texts and timers; every decision is ``machines.hub.Hub``'s.
+
+Guarded against what python-socketio lets through: events under the names of its own hooks, attachments,
+other namespaces, acknowledgements, messages without bound in either direction, peers that never say who
+they are, peers that read nothing. Handlers run in the reading task of their connection and await nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+import logging
+import os
+import socket
+from collections.abc import Callable
+from json.encoder import encode_basestring_ascii
+from time import perf_counter
+from typing import Any
+
+import socketio
+from aiohttp import web
+from socketio.exceptions import ConnectionRefusedError as Refused
+from socketio.packet import Packet
+
+from gleitzeitd.errors import GleitzeitError, MalformedEvent, NotAuthenticated
+from gleitzeitd.events.codec import encode_body
+from gleitzeitd.events.hub import ComponentRegistered
+from gleitzeitd.machines.base import (
+    CancelTimer,
+    Deliver,
+    Disconnect,
+    Effects,
+    Note,
+    Send,
+    SetTimer,
+)
+from gleitzeitd.machines.foreign import Foreign, Stamp
+from gleitzeitd.machines.hub import Hub, Settings
+from gleitzeitd.model.names import ComponentId, Role
+from gleitzeitd.plain import Json
+from gleitzeitd.runtime.clock import monotonic, utc_now
+from gleitzeitd.runtime.hub_address import check_exposure, inherited_sockets, is_loopback, names_loopback
+from gleitzeitd.runtime.hub_connection import CONTROL, CONTROL_CHARACTERS, KEY, Connection, Drivers, Outbox
+from gleitzeitd.runtime.hub_http import HubPages
+from gleitzeitd.runtime.tasks import Tasks, contained
+
+fast_loads: Callable[[str], Any] = json.loads
+with contextlib.suppress(ImportError):
+    import orjson
+
+    fast_loads = orjson.loads
+
+log = logging.getLogger(__name__)
+
+_dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_CONNECT_CHARACTERS = 8192  # of the packet with the token
+_SAMPLE_SECONDS = 10.0
+_WARNED_ADDRESSES = 100
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+HUB_ID = ComponentId("hub")
+
+
+class _Packet(Packet):  # type: ignore[misc]  # python-socketio has no types
+    """Without the search for bytes in every payload."""
+
+    uses_binary_events = False
+
+
+class _Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has no types
+    """Lets through connecting and disconnecting; events are handed to the hub, and all else is abuse."""
+
+    def __init__(self, hub: HubServer, **options: Any) -> None:
+        super().__init__(**options)
+        self.packet_class = _Packet
+        self._hub = hub
+        self._connections: dict[str, Connection] = {}
+
+    async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> bool | None:
+        connection = self._hub.opened(eio_sid, environ["aiohttp.request"])
+        if connection.closing:
+            return False
+        environ[KEY] = connection
+        self._connections[eio_sid] = connection
+        await super()._handle_eio_connect(eio_sid, environ)
+        return None
+
+    async def _handle_eio_message(self, eio_sid: str, data: str) -> None:
+        connection = self._connections.get(eio_sid)
+        if connection is None:
+            return
+        kind = data[:1]
+        if kind == "0" and not connection.asked and data[1:2] != "/" and len(data) <= _CONNECT_CHARACTERS:
+            connection.asked = True
+            if contained(json.loads, data[1:] or "{}", name="connect") is None:
+                await super()._handle_eio_message(eio_sid, data)
+                return
+        elif kind == "1" and data == "1":
+            self._hub.ended(connection, "it said goodbye")
+            connection.close()
+            return
+        elif kind == "2" and data[1:2].isdigit():
+            # An event that asks for an acknowledgement. The hub acknowledges for nobody.
+            array = data.find("[")
+            if 0 < array <= 20 and data[1:array].isdigit():
+                self._hub.frame(connection, f"42{data[array:]}")
+                return
+        elif kind == "3":
+            return  # an acknowledgement of what we did not ask to be acknowledged
+        self._hub.abused(connection, "a packet that no client sends")
+
+    async def _handle_eio_disconnect(self, eio_sid: str, *reason: str) -> None:
+        connection = self._connections.pop(eio_sid, None)
+        if connection is not None:
+            self._hub.ended(connection, reason[0] if reason else "the connection ended")
+        await super()._handle_eio_disconnect(eio_sid, *reason)
+
+
+class HubServer:
+    """Listens, and performs what the machine decides. Build a new one to start again."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        token: str | None,
+        component_id: ComponentId = HUB_ID,
+        version: str = "",
+        sample: Callable[[], dict[str, Json]] | None = None,
+    ) -> None:
+        """``token`` is what components have to show; None: loopback only, and nothing to show.
+
+        ``sample`` gives the process's own figures for ``list_components``; it is called every 10 s.
+        """
+        self.settings = settings
+        self.hub = Hub(component_id, settings, version=version)
+        self.tasks = Tasks()
+        """``await server.tasks.failure()`` returns when the hub cannot go on."""
+        self._token = token
+        self._sample = sample
+        self._pages = HubPages(self.hub, token)
+        self._connections: dict[str, Connection] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._numbers = 0
+        self._warned: set[str] = set()
+        self._runner: web.AppRunner | None = None
+        self._server = self._make_server()
+
+    def _make_server(self) -> _Server:
+        origins: list[str] | str | None = list(self.settings.allowed_origins) or None  # None: its own
+        server = _Server(
+            self,
+            async_mode="aiohttp",
+            async_handlers=False,
+            transports=["websocket"],
+            cors_allowed_origins="*" if self.settings.allowed_origins == ("*",) else origins,
+            ping_interval=self.settings.ping_interval,
+            ping_timeout=self.settings.ping_timeout,
+            max_http_buffer_size=self.settings.max_frame_bytes,
+            monitor_clients=False,  # a reader whose peer answers no ping ends by itself
+            http_compression=False,
+            logger=False,
+            engineio_logger=False,
+        )
+        server.logger.setLevel(logging.WARNING)  # below, tokens are logged
+        server.eio.logger.setLevel(logging.WARNING)
+        drivers = Drivers(
+            max_frame_bytes=self.settings.max_frame_bytes,
+            spawn=self.tasks.spawn,
+            on_frame=self.frame,
+            on_abuse=self.abused,
+        )
+        server.eio._async = {**server.eio._async, "websocket": drivers}
+        server.on("connect", self._admit)
+        return server
+
+    # -- start and end
+
+    @property
+    def port(self) -> int:
+        """The TCP port that it listens on."""
+        assert self._runner is not None, "not started"
+        return int(self._runner.addresses[0][1])
+
+    async def start(self) -> None:
+        """Listen, on systemd's sockets if there are any.
+
+        Raises:
+            ConfigError: the address can be reached from other hosts and there is no token.
+            OSError: the address is in use, or not of this host.
+        """
+        sockets = inherited_sockets(os.environ)
+        check_exposure(self.settings.host, sockets, self._token)
+        app = web.Application(client_max_size=65536)
+        self._server.attach(app)
+        self._pages.add_to(app)
+        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=15.0)
+        await self._runner.setup()
+        self._perform(self.hub.start(monotonic(), utc_now()))
+        self._take_sample()
+        for site in self._sites(self._runner, sockets):
+            await site.start()
+        log.info("hub listens", extra={"address": str(self._runner.addresses[0])})
+
+    def _sites(self, runner: web.AppRunner, sockets: list[socket.socket]) -> list[web.BaseSite]:
+        if sockets:
+            return [web.SockSite(runner, each) for each in sockets]
+        return [web.TCPSite(runner, self.settings.host, self.settings.port)]
+
+    async def stop(self, reason: str) -> None:
+        """Say goodbye to everybody, and end within 2 s."""
+        self._perform(self.hub.leave(reason))
+        leaving = list(self._connections.values())
+        for connection in leaving:
+            connection.close()
+        if leaving:
+            flushing = [self.tasks.spawn(each.flushed(), name="flush") for each in leaving]
+            await asyncio.wait(flushing, timeout=1.0)
+        for connection in leaving:
+            connection.abort()
+        for timer in self._timers.values():
+            timer.cancel()
+        if self._runner is not None:
+            cleanup = self.tasks.spawn(self._runner.cleanup(), name="cleanup")
+            await asyncio.wait([cleanup], timeout=0.7)
+        await self.tasks.cancel(within=0.2)
+
+    # -- connections
+
+    def opened(self, engine_id: str, request: web.Request) -> Connection:
+        """A new connection, of which nothing is known; ``closing`` if the machine refuses it."""
+        self._numbers += 1
+        connection = Connection(
+            str(self._numbers),
+            engine_id,
+            request.remote or "",
+            request,
+            Outbox(messages=self.settings.outbound_messages, characters=self.settings.outbound_bytes),
+            Foreign(nesting=self.settings.max_nesting, role_of=self._role_of),
+        )
+        self._connections[connection.number] = connection
+        self._perform(self.hub.opened(connection.number, connection.address))
+        return connection
+
+    def _role_of(self, component_id: str) -> Role | None:
+        member = self.hub.members.named(component_id)
+        return None if member is None else member.role
+
+    def _admit(self, sid: str, environ: dict[str, Any], auth: Json = None) -> None:
+        connection: Connection = environ[KEY]
+        said = auth if type(auth) is dict else {}
+        try:
+            self._check_peer(connection, environ, said.get("token"))
+            self._perform(
+                self.hub.connected(
+                    connection.number,
+                    said.get("component_id"),
+                    said.get("component_type"),
+                    connection.address,
+                )
+            )
+        except GleitzeitError as problem:
+            self.hub.counts.refused[problem.name] += 1
+            if connection.address not in self._warned and len(self._warned) < _WARNED_ADDRESSES:
+                self._warned.add(connection.address)
+                log.warning(
+                    "a connection was refused", extra={"address": connection.address, "error": str(problem)}
+                )
+            asyncio.get_running_loop().call_later(0.2, connection.abort)  # after the refusal is sent
+            raise Refused(
+                f"[{problem.code} {problem.name}] {problem}", {"code": problem.code, "name": problem.name}
+            ) from None
+        connection.admitted = True
+
+    def _check_peer(self, connection: Connection, environ: dict[str, Any], token: Json) -> None:
+        if self._token is None:
+            if not is_loopback(connection.address):
+                raise NotAuthenticated("this hub has no token, and so serves its own host only")
+            if not names_loopback(environ.get("HTTP_HOST")):
+                raise NotAuthenticated("this hub has no token, and so is localhost only")
+            return
+        shown = token.encode(errors="replace") if type(token) is str else b""
+        if not hmac.compare_digest(shown, self._token.encode()):
+            raise NotAuthenticated("the token is not the hub's" if shown else "the hub wants a token")
+
+    def ended(self, connection: Connection, reason: str) -> None:
+        """The connection has ended, on whatever level; later calls have no effect."""
+        if self._connections.pop(connection.number, None) is not None:
+            self._perform(self.hub.disconnected(connection.number, reason))
+
+    def abused(self, connection: Connection, reason: str) -> None:
+        """Cut a connection for what came over it."""
+        if connection.closing:
+            return
+        self.hub.counts.refused["abuse"] += 1
+        log.warning("a connection was cut", extra={"address": connection.address, "reason": reason})
+        connection.abort()
+        self.ended(connection, reason)
+
+    # -- events in
+
+    def frame(self, connection: Connection, packet: str) -> int:
+        """Handle a packet of events, ``42[...]``; returns how many they were."""
+        if not connection.admitted:
+            self.abused(connection, "an event before authentication")
+            return 1
+        begun = perf_counter()
+        data = _parsed(packet[2:], fast=connection.envelope)
+        if type(data) is not list or not data:
+            self.abused(connection, "an event that is no JSON")
+            return 1
+        items = [data]
+        if data[0] == "batch" and len(data) == 2 and type(data[1]) is list:
+            items = data[1]
+        for item in items:
+            if connection.closing:
+                break
+            if contained(self._event, connection, item, name="event") is not None:
+                self.abused(connection, "an event that the hub could not handle")
+                break
+            self._pages.latencies.add(perf_counter() - begun)
+        return len(items)
+
+    def _event(self, connection: Connection, item: Json) -> None:
+        match item:
+            case [str(name), dict(envelope), str(body)]:
+                if not connection.envelope:
+                    connection.envelope = self.hub.members.at(connection.number) is None
+                self._receive(connection, name, envelope, body)
+            case [str(name)]:
+                self._foreign_event(connection, name, {})
+            case [str(name), flat]:
+                self._foreign_event(connection, name, flat)
+            case _:
+                self.abused(connection, "an event of neither form")
+
+    def _foreign_event(self, connection: Connection, name: str, flat: Json) -> None:
+        member = self.hub.members.at(connection.number)
+        stamp = Stamp(message_id=_new_id(), correlation_id=_new_id(), at=utc_now())
+        source, role = (ComponentId(""), None) if member is None else (member.component_id, member.role)
+        try:
+            envelope, body = connection.foreign.incoming(name, flat, source, role, stamp)
+        except GleitzeitError as problem:
+            given = flat if type(flat) is dict else {}
+            self._perform(self.hub.refuse(connection.number, name, problem, given))
+            return
+        self._receive(connection, name, envelope, body)
+
+    def _receive(self, connection: Connection, name: str, envelope: dict[str, Json], body: str) -> None:
+        effects = self.hub.received(connection.number, name, envelope, body, monotonic(), utc_now())
+        try:
+            self._perform(effects, envelope, body)
+        except MalformedEvent as problem:
+            self._perform(self.hub.refuse(connection.number, name, problem, envelope))
+
+    # -- effects
+
+    def _perform(self, effects: Effects, envelope: dict[str, Json] | None = None, body: str = "") -> None:
+        for effect in effects:
+            match effect:
+                case Deliver(to, name, fact):
+                    assert envelope is not None, effect
+                    self._emit(to, name, envelope if fact is None else {**envelope, "_fact": fact}, body)
+                case Send():
+                    self._send(effect)
+                case SetTimer(key, delay):
+                    self._set_timer(key, delay, self._expire, key)
+                case CancelTimer(key):
+                    timer = self._timers.pop(key, None)
+                    if timer is not None:
+                        timer.cancel()
+                case Disconnect(number, reason):
+                    self._disconnect(number, reason)
+                case Note(level, message, fields):
+                    log.log(_LEVELS[level], message, extra=fields)
+                case _:
+                    raise AssertionError(effect)
+
+    def _send(self, effect: Send) -> None:
+        event = effect.event
+        envelope: dict[str, Json] = {
+            "_message_id": _new_id(),
+            "_correlation_id": effect.correlation_id or _new_id(),
+            "_source_component": self.hub.component_id,
+            "_timestamp": utc_now(),
+        }
+        for key, value in (
+            ("_causation_id", effect.causation_id),
+            ("_reply_to", effect.reply_to),
+            ("_topic", event.topic()),
+        ):
+            if value is not None:
+                envelope[key] = value
+        if isinstance(event, ComponentRegistered):
+            connection = self._connections.get(effect.to[0])
+            if connection is not None:
+                connection.envelope = "envelope" in event.capabilities
+                connection.batch = connection.envelope and "batch" in event.capabilities
+        self._emit(effect.to, event.name, envelope, encode_body(event))
+
+    def _emit(self, to: tuple[str, ...], name: str, envelope: dict[str, Json], body: str) -> None:
+        text = ""
+        for number in to:
+            connection = self._connections.get(number)
+            if connection is None or connection.closing:
+                continue
+            if connection.envelope:
+                # Made once, for however many receivers; the body stays the text it was.
+                text = text or f'"{name}",{_dumps(envelope)},{encode_basestring_ascii(body)}'
+                item = text
+            else:
+                item = f'"{name}",{_dumps(connection.foreign.outgoing(name, envelope, body))}'
+            control = name in CONTROL and len(item) <= CONTROL_CHARACTERS
+            if not connection.outbox.put(item, control=control):
+                self._overflow(connection)
+
+    def _overflow(self, connection: Connection) -> None:
+        self.hub.counts.refused["overflow"] += 1
+        log.warning(
+            "a connection was cut because it reads too slowly",
+            extra={"address": connection.address, "waiting": len(connection.outbox)},
+        )
+        connection.abort()
+        # Not now: the machine's effects at hand are to be performed before what follows from this.
+        asyncio.get_running_loop().call_soon(
+            lambda: self.tasks.call(self.ended, connection, "it reads too slowly", name="overflow")
+        )
+
+    def _disconnect(self, number: str, reason: str) -> None:
+        connection = self._connections.pop(number, None)
+        if connection is None:
+            return
+        log.debug("a connection is cut", extra={"address": connection.address, "reason": reason})
+        connection.close()
+
+    # -- time
+
+    def _set_timer(self, key: str, delay: float, work: Callable[..., object], *args: object) -> None:
+        before = self._timers.pop(key, None)
+        if before is not None:
+            before.cancel()
+
+        def expired() -> None:
+            self._timers.pop(key, None)
+            self.tasks.call(work, *args, name=f"timer {key}")
+
+        self._timers[key] = asyncio.get_running_loop().call_later(delay, expired)
+
+    def _expire(self, key: str) -> None:
+        self._perform(self.hub.timer_expired(key, monotonic(), utc_now()))
+
+    def _take_sample(self) -> None:
+        if self._sample is not None:
+            self.hub.metrics = self._sample()
+            self._set_timer("sample", _SAMPLE_SECONDS, self._take_sample)
+
+
+def _parsed(text: str, *, fast: bool) -> Json:
+    """The JSON in ``text``; None if it is none, or too deep."""
+    if fast:
+        try:
+            return fast_loads(text)
+        except ValueError:
+            pass  # stricter than the standard library's about text that components may have in a body
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _new_id() -> str:
+    return os.urandom(16).hex()

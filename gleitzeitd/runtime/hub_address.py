@@ -1,0 +1,75 @@
+"""Who may reach the hub: loopback addresses, host names in requests, sockets from systemd."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from gleitzeitd.errors import ConfigError
+
+_FIRST_FD = 3  # sd_listen_fds(3)
+
+
+def is_loopback(address: str | None) -> bool:
+    """Whether an IP address, or ``localhost``, is of this host alone."""
+    if not address:
+        return False
+    if address == "localhost":
+        return True
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return (mapped or parsed).is_loopback
+
+
+def names_loopback(host_header: str | None) -> bool:
+    """Whether a request's ``Host`` is a loopback name.
+
+    A web page can have its own name resolve to 127.0.0.1 and so reach what listens there; its name is
+    then in ``Host``.
+    """
+    if not host_header:
+        return False
+    try:
+        return is_loopback(urlsplit(f"//{host_header}").hostname)
+    except ValueError:
+        return False
+
+
+def inherited_sockets(environ: Mapping[str, str]) -> list[socket.socket]:
+    """The listening sockets that systemd has handed over, by ``LISTEN_PID`` and ``LISTEN_FDS``."""
+    if environ.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    count = environ.get("LISTEN_FDS", "0")
+    found = [socket.socket(fileno=_FIRST_FD + i) for i in range(int(count) if count.isdigit() else 0)]
+    for each in found:
+        each.setblocking(False)
+    return found
+
+
+def check_exposure(host: str, sockets: list[socket.socket], token: str | None) -> None:
+    """Refuse to listen to other hosts without a token.
+
+    Raises:
+        ConfigError: says what to do.
+    """
+    if token:
+        return
+    addresses = [_address(each) for each in sockets] or [host]
+    for address in addresses:
+        if not is_loopback(address):
+            raise ConfigError(
+                f"hub.host: {address or 'every address'} can be reached from other hosts, and there is no "
+                "token: let the hub listen on 127.0.0.1, or provide the token that components have to show"
+            )
+
+
+def _address(listening: socket.socket) -> str:
+    if listening.family not in (socket.AF_INET, socket.AF_INET6):
+        return "localhost"  # a socket in the file system is of this host alone
+    return str(listening.getsockname()[0])
