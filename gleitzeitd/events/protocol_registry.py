@@ -60,6 +60,8 @@ class RegisterProvider(Event):
     protocol: str
     capacity: int
     """Calls that it runs at once; 0 when it takes no more."""
+    epoch: int = 0
+    """Of the sender's process, as in ``register_component``: what an older one leaves behind is not this."""
 
 
 @event(

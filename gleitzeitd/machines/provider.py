@@ -137,6 +137,8 @@ class ProviderMachine(Machine):
     """Calls that run at once, at least 1."""
     check: SchemaCheck
     settings: Settings = field(default_factory=Settings)
+    epoch: int = 0
+    """That of the link's identity."""
     _in_service: bool = True
     _connected_before: bool = False
     _running: dict[str, _Call] = field(default_factory=dict)
@@ -173,7 +175,8 @@ class ProviderMachine(Machine):
 
     def _announce(self) -> Ask:
         room = self.capacity if self._in_service else 0
-        return Ask("provider", r.RegisterProvider(protocol=self.protocol.name, capacity=room))
+        hello = r.RegisterProvider(protocol=self.protocol.name, capacity=room, epoch=self.epoch)
+        return Ask("provider", hello)
 
     # --- calls --------------------------------------------------------------------------------
 

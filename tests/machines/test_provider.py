@@ -1,0 +1,505 @@
+"""The provider's machine, by example and against a model."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from gleitzeitd.errors import (
+    ExecutionFailed,
+    MalformedData,
+    MethodNotSupported,
+    ParameterInvalid,
+    ProviderOverloaded,
+    ResultInvalid,
+    TaskCancelled,
+    TaskTimeout,
+)
+from gleitzeitd.events import protocol_registry as r
+from gleitzeitd.events import provider as v
+from gleitzeitd.events.base import receivers
+from gleitzeitd.machines.base import Call, CancelCall, Reply, SetTimer
+from gleitzeitd.machines.provider import HEALTH, CheckHealth, Finished, ProviderMachine, Settings, Work
+from gleitzeitd.model.ledger import OutputChunk
+from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId
+from gleitzeitd.model.protocol import Method, Protocol, SchemaProblem
+from tests.drive import CORRELATION, Dialogue, asks, calls, notes, replies
+
+ME, ENGINE, OTHER = ComponentId("provider-1"), ComponentId("engine-1"), ComponentId("engine-2")
+MATHS = Protocol(
+    name="maths/v1",
+    methods={
+        "maths/double": Method(parameters={"number": "n"}, returns={"number": ""}),
+        "maths/any": Method(parameters={}),
+        "maths/broken": Method(parameters={"broken": 1}, returns={"broken": 1}),
+    },
+)
+W = WorkflowId("w")
+
+
+def check(schema, value):
+    """A little schema language: ``{"number": key}`` wants a number, at that key if there is one."""
+    if "broken" in schema:
+        raise MalformedData("schema", "is none")
+    key = schema["number"]
+    found = value.get(key) if key else value
+    if isinstance(found, int):
+        return []
+    path = (key,) if key else ()
+    return [SchemaProblem(path=path, message="expected a number"), SchemaProblem(path=path, message="really")]
+
+
+def provider(capacity=1, **options):
+    return Dialogue(ProviderMachine(ME, MATHS, capacity, check, Settings(**options)))
+
+
+def execute(task, *, method="maths/double", attempt=1, n=2, **more):
+    return v.ExecuteMethod(
+        workflow_id=W, task_id=TaskId(task), attempt=attempt, method=method, parameters={"n": n}, **more
+    )
+
+
+def cancel(task, **more):
+    return v.CancelMethod(workflow_id=W, task_id=TaskId(task), attempt=1, **more)
+
+
+def work(task, n=2, timeout=None):
+    return Work(
+        workflow_id=W,
+        task_id=TaskId(task),
+        attempt=1,
+        method="maths/double",
+        parameters={"n": n},
+        timeout=timeout,
+        correlation_id=CORRELATION,
+    )
+
+
+def result(task, value):
+    return v.MethodResult(workflow_id=W, task_id=TaskId(task), attempt=1, result=value)
+
+
+def expect_error(d, error, text, *, to=None):
+    effect = d.pending.pop(0)
+    assert isinstance(effect, Reply) and isinstance(effect.event, v.ProviderError), effect
+    assert effect.event.error.code == error.code, effect.event.error
+    assert text in effect.event.error.message, effect.event.error
+    if to is not None:
+        assert effect.to == to or effect.to.source_component == to
+
+
+# --- registration
+
+
+def test_a_provider_registers_its_protocol_before_itself():
+    d = provider(3).start()
+    d << asks(r.RegisterProtocol(protocol=MATHS)) << asks(r.RegisterProvider(protocol="maths/v1", capacity=3))
+    d.hub_connected().silent()
+    d.answer(r.ProtocolRegistered(protocol=MATHS), key="protocol").silent()
+    info = r.ProviderInfo(component_id=ME, protocol="maths/v1", capacity=3)
+    d.answer(r.ProviderRegistered(provider=info), key="provider").silent()
+
+
+def test_a_provider_registers_again_when_a_registry_starts_and_when_a_hub_is_back():
+    d = provider().start()
+    d.take()
+    d.hub_connected().silent()
+    d >> r.Initialize() << asks(r.RegisterProtocol) << asks(r.RegisterProvider, capacity=1)
+    d.hub_connected() << asks(r.RegisterProtocol) << asks(r.RegisterProvider, capacity=1)
+    d.silent()
+
+
+def test_registrations_say_the_epoch_of_the_process():
+    d = Dialogue(ProviderMachine(ME, MATHS, 1, check, epoch=7)).start()
+    d << asks(r.RegisterProtocol) << asks(r.RegisterProvider, epoch=7)
+
+
+def test_the_machine_handles_what_is_delivered_to_providers():
+    handled = {name.removeprefix("on_") for name in dir(ProviderMachine) if name.startswith("on_")}
+    assert all(Role.PROVIDER in receivers(name) for name in handled)
+
+
+# --- calls
+
+
+def test_a_call_runs_at_once_and_its_end_answers_the_engine():
+    d = provider()
+    d.receive(execute("a", timeout=9.0), source=ENGINE) << Call("w/a/1", work("a", timeout=9.0))
+    asked = d.envelope
+    answer = Finished(
+        result=4,
+        output=[OutputChunk(stream="stdout", text="hi")],
+        started_at="s",
+        finished_at="f",
+    )
+    done = v.MethodResult(
+        workflow_id=W,
+        task_id=TaskId("a"),
+        attempt=1,
+        result=4,
+        output=[OutputChunk(stream="stdout", text="hi")],
+        started_at="s",
+        finished_at="f",
+    )
+    d.finish("w/a/1", answer) << Reply(done, asked) << SetTimer("forget", 60.0)
+    d.silent()
+
+
+def test_calls_beyond_the_capacity_wait_in_order_and_beyond_the_backlog_are_refused():
+    d = provider(1, backlog=2)
+    d >> execute("a") << calls(Work, task_id="a")
+    (d >> execute("b")).silent()
+    (d >> execute("c")).silent()
+    d >> execute("d")
+    expect_error(d, ProviderOverloaded, "1 calls run, 2 wait")
+    d.finish("w/a/1", Finished(result=1)) << replies(v.MethodResult, task_id="a")
+    d << SetTimer("forget", 60.0) << calls(Work, task_id="b")
+    d.finish("w/b/1", Finished(result=1)) << replies(v.MethodResult, task_id="b") << calls(Work, task_id="c")
+    d >> execute("d")
+    d.silent()
+
+
+def test_the_backlog_is_as_long_as_the_capacity_unless_it_is_given():
+    d = provider(2)
+    for task in "abcd":
+        d >> execute(task)
+        d.take()
+    d >> execute("e")
+    expect_error(d, ProviderOverloaded, "no room")
+
+
+def test_a_repeated_call_runs_once_and_the_newest_question_is_answered():
+    d = provider()
+    d.receive(execute("a"), source=ENGINE) << calls(Work)
+    d.receive(execute("a"), source=OTHER).silent()
+    newest = d.envelope
+    d.finish("w/a/1", Finished(result=4)) << Reply(result("a", 4), newest) << SetTimer("forget", 60.0)
+    d.silent()
+
+
+def test_a_repeated_call_that_waits_is_answered_by_its_newest_question_too():
+    d = provider()
+    d >> execute("a") << calls(Work)
+    d >> execute("b")
+    d.receive(execute("b"), source=OTHER).silent()
+    d.finish("w/a/1", Finished(result=4))
+    d.take()
+    d.finish("w/b/1", Finished(result=4)) << replies(result("b", 4), to=OTHER)
+
+
+def test_a_kept_answer_is_repeated_until_its_time_is_over():
+    d = provider()
+    d >> execute("a", keep=5.0) << calls(Work)
+    d.finish("w/a/1", Finished(result=4)) << replies(result("a", 4)) << SetTimer("forget", 5.0)
+    d.after(4.9).receive(execute("a", keep=5.0), source=OTHER) << replies(result("a", 4), to=OTHER)
+    d.expire("forget").silent()
+    d >> execute("a", keep=5.0) << calls(Work)
+
+
+def test_another_attempt_is_another_call():
+    d = provider(2)
+    d >> execute("a") << calls(Work, attempt=1)
+    d >> execute("a", attempt=2) << calls(Work, attempt=2)
+
+
+def test_the_setting_limits_how_long_an_answer_is_kept():
+    d = provider(keep_seconds=10.0)
+    d >> execute("a", keep=1000.0) << calls(Work)
+    d.finish("w/a/1", Finished(result=4)) << replies(result("a", 4)) << SetTimer("forget", 10.0)
+
+
+def test_answers_with_different_times_are_forgotten_one_after_the_other():
+    d = provider(2)
+    d >> execute("a", keep=50.0) << calls(Work)
+    d >> execute("b", keep=5.0) << calls(Work)
+    d.finish("w/a/1", Finished(result=4)) << replies(v.MethodResult) << SetTimer("forget", 50.0)
+    d.finish("w/b/1", Finished(result=4)) << replies(v.MethodResult)
+    d.after(6.0).receive(execute("b")) << calls(Work)
+    d.receive(execute("a")) << replies(v.MethodResult, task_id="a")
+    d.finish("w/b/1", Finished(result=4)) << replies(v.MethodResult)
+    d.expire("forget") << SetTimer("forget", 16.0)
+    d.expire("forget").silent()
+
+
+def test_the_oldest_answer_is_forgotten_when_there_are_too_many():
+    d = provider(max_kept=1)
+    for task in "ab":
+        d >> execute(task) << calls(Work)
+        d.finish(f"w/{task}/1", Finished(result=4))
+        d.take()
+    d >> execute("b") << replies(v.MethodResult, task_id="b")
+    d >> execute("a") << calls(Work, task_id="a")
+
+
+def test_results_are_kept_up_to_a_number_of_bytes_and_larger_ones_not_at_all():
+    d = provider(max_kept_bytes=10)
+    for task, value in (("a", "12345"), ("b", "12345"), ("c", "x" * 50)):
+        d >> execute(task, method="maths/any") << calls(Work)
+        d.finish(f"w/{task}/1", Finished(result=value))
+        d.take()
+    d >> execute("b", method="maths/any") << replies(v.MethodResult, task_id="b")
+    d >> execute("c", method="maths/any") << calls(Work, task_id="c")
+    d.finish("w/c/1", Finished(result="x" * 50)) << replies(v.MethodResult)
+    d >> execute("a", method="maths/any") << calls(Work, task_id="a")
+
+
+# --- what is refused, and what fails
+
+
+@pytest.mark.parametrize(
+    ("event", "error", "text"),
+    [
+        (execute("a", method="maths/duble"), MethodNotSupported, "did you mean maths/double?"),
+        (execute("a", n="x"), ParameterInvalid, "n: expected a number; n: really"),
+        (execute("a", method="maths/broken"), ParameterInvalid, "schema of its parameters cannot be used"),
+    ],
+)
+def test_what_cannot_be_called_is_refused_with_all_reasons(event, error, text):
+    d = provider()
+    d >> event
+    expect_error(d, error, text)
+    d.silent()
+
+
+@pytest.mark.parametrize(
+    ("method", "value", "text"),
+    [
+        ("maths/double", "four", "result: expected a number"),
+        ("maths/any", {1, 2}, "no JSON"),
+        ("maths/any", float("nan"), "no JSON"),
+        ("maths/any", "\ud800", "no JSON"),
+    ],
+)
+def test_a_result_that_breaks_its_schema_or_is_no_json_is_an_error(method, value, text):
+    d = provider()
+    d >> execute("a", method=method) << calls(Work)
+    d.finish("w/a/1", Finished(result=value, output=[OutputChunk(stream="stderr", text="x")]))
+    (effect, _) = d.pending
+    assert effect.event.output == [OutputChunk(stream="stderr", text="x")]
+    expect_error(d, ResultInvalid, text)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "text"),
+    [
+        (Finished(error=TaskTimeout("too long").info()), TaskTimeout, "too long"),
+        (TaskTimeout("too long"), TaskTimeout, "too long"),
+        (TaskTimeout("too long").info(), TaskTimeout, "too long"),
+        (ValueError("no"), ExecutionFailed, "ValueError: no"),
+    ],
+)
+def test_whatever_ends_a_call_without_a_result_reaches_the_engine(answer, error, text):
+    d = provider()
+    d >> execute("a") << calls(Work)
+    d.finish("w/a/1", answer)
+    expect_error(d, error, text)
+    d << SetTimer("forget", 60.0)
+    d >> execute("a")
+    expect_error(d, error, text)
+
+
+# --- cancelling
+
+
+def test_a_running_call_is_cancelled_when_the_performer_says_so():
+    d = provider()
+    d.receive(execute("a"), source=ENGINE) << calls(Work)
+    asked = d.envelope
+    d.receive(cancel("a"), source=ENGINE) << CancelCall("w/a/1")
+    d.receive(cancel("a"), source=ENGINE).silent()
+    newest = d.envelope
+    d.finish("w/a/1", TaskCancelled("cancelled"))
+    expect_error(d, TaskCancelled, "cancelled", to=asked)
+    expect_error(d, TaskCancelled, "cancelled", to=newest)
+    d << SetTimer("forget", 60.0)
+    d.silent()
+
+
+def test_a_call_that_ended_before_its_cancel_could_stop_it_has_its_result():
+    d = provider()
+    d >> execute("a") << calls(Work)
+    d >> cancel("a") << CancelCall("w/a/1")
+    d.finish("w/a/1", Finished(result=4)) << replies(result("a", 4)) << replies(result("a", 4))
+    d << SetTimer("forget", 60.0)
+    d >> cancel("a") << replies(result("a", 4))
+
+
+def test_a_call_that_waits_is_cancelled_at_once():
+    d = provider()
+    d >> execute("a") << calls(Work)
+    d.receive(execute("b"), source=ENGINE).silent()
+    d.receive(cancel("b", reason="enough"), source=OTHER)
+    expect_error(d, TaskCancelled, "enough", to=ENGINE)
+    expect_error(d, TaskCancelled, "enough", to=OTHER)
+    d << SetTimer("forget", 60.0)
+    d.finish("w/a/1", Finished(result=4)) << replies(v.MethodResult, task_id="a")
+    d.silent()
+
+
+def test_a_cancel_that_comes_before_its_call_keeps_it_from_running():
+    d = provider()
+    d.receive(cancel("a"), source=ENGINE)
+    expect_error(d, TaskCancelled, "cancelled", to=ENGINE)
+    d << SetTimer("forget", 300.0)
+    d >> execute("a")
+    expect_error(d, TaskCancelled, "cancelled")
+    d.silent()
+
+
+# --- leaving
+
+
+def test_out_of_service_what_runs_is_finished_and_what_waits_is_handed_back():
+    d = provider()
+    d >> execute("a") << calls(Work)
+    d.receive(execute("b"), source=ENGINE).silent()
+    d >> r.Shutdown(reason="old") << notes("info") << asks(r.RegisterProvider, capacity=0)
+    expect_error(d, ProviderOverloaded, "before the call began", to=ENGINE)
+    assert not d.machine.drained()
+    d >> execute("c")
+    expect_error(d, ProviderOverloaded, "out of service")
+    d >> r.Initialize() << asks(r.RegisterProtocol) << asks(r.RegisterProvider, capacity=0)
+    d.finish("w/a/1", Finished(result=4)) << replies(result("a", 4)) << SetTimer("forget", 60.0)
+    assert d.machine.drained()
+    d >> execute("a") << replies(result("a", 4))
+
+
+def test_draining_is_going_out_of_service():
+    d = provider()
+    assert d.machine.drained()
+    d >> execute("a") << calls(Work)
+    d.drain() << asks(r.RegisterProvider, capacity=0)
+    assert not d.machine.drained()
+
+
+# --- health and figures
+
+
+def test_every_registry_that_asks_for_the_health_gets_it():
+    d = provider()
+    d >> execute("a") << calls(Work)
+    d.receive(r.HealthCheck(), source="registry-1") << Call(HEALTH, CheckHealth())
+    d.receive(r.HealthCheck(), source="registry-2").silent()
+    status = r.HealthStatus(health="ok", running=1)
+    d.finish(HEALTH, "ok") << replies(status, to="registry-1") << replies(status, to="registry-2")
+    d >> r.HealthCheck() << calls(CheckHealth)
+    d.finish(HEALTH, OSError("disk")) << replies(r.HealthStatus, health="OSError: disk")
+
+
+def test_the_figures_count_what_runs_waits_and_has_ended():
+    d = provider()
+    for task in "ab":
+        d >> execute(task)
+        d.take()
+    assert d.machine.load() == 2
+    d.finish("w/a/1", ValueError("no"))
+    d.take()
+    assert d.machine.figures() == {"running": 1, "queued": 0, "capacity": 1, "finished": 1, "failed": 1}
+
+
+# --- against a model
+
+
+class Calls(RuleBasedStateMachine):
+    """Never more than the capacity runs, first come first served, and every question has one answer."""
+
+    CAPACITY, BACKLOG = 2, 2
+    tasks = st.sampled_from("abcdef")
+
+    def __init__(self):
+        super().__init__()
+        self.d = provider(self.CAPACITY, backlog=self.BACKLOG, keep_seconds=60.0)
+        self.waiting: list[str] = []
+        self.running: list[str] = []
+        self.questions: dict[str, list[str]] = {}  # call -> [newest execute, newest cancel]
+        self.kept: dict[str, tuple[object, float]] = {}
+        self.ran: Counter[str] = Counter()
+        self.in_service = True
+
+    def see(self, replies_wanted, *, cancels=()):
+        """The replies, in order, then the calls that the model says begin now."""
+        begun = []
+        while self.waiting and len(self.running) < self.CAPACITY:
+            begun.append(self.waiting.pop(0))
+            self.running.append(begun[-1])
+        effects = self.d.take()
+        got = [(e.to.message_id, type(e.event), e.event.task_id) for e in effects if isinstance(e, Reply)]
+        assert got == replies_wanted
+        assert [e.request.task_id for e in effects if isinstance(e, Call)] == begun
+        assert [e.call_id for e in effects if isinstance(e, CancelCall)] == list(cancels)
+
+    def is_kept(self, task):
+        return task in self.kept and self.kept[task][1] > self.d.now
+
+    @rule(task=tasks)
+    def ask(self, task):
+        self.d >> execute(task)
+        me = self.d.envelope.message_id
+        if task in self.running or task in self.waiting:
+            self.questions[task][0] = me
+            return self.see([])
+        if self.is_kept(task):
+            return self.see([(me, self.kept[task][0], task)])
+        if not self.in_service or len(self.running) + len(self.waiting) >= self.CAPACITY + self.BACKLOG:
+            return self.see([(me, v.ProviderError, task)])
+        self.questions[task] = [me]
+        self.waiting.append(task)
+        self.see([])
+
+    @rule(task=tasks)
+    def call_off(self, task):
+        self.d >> cancel(task)
+        me = self.d.envelope.message_id
+        if task in self.running:
+            first = len(self.questions[task]) == 1
+            self.questions[task][1:] = [me]
+            return self.see([], cancels=[f"w/{task}/1"] if first else [])
+        if self.is_kept(task):
+            return self.see([(me, self.kept[task][0], task)])
+        self.kept[task] = (v.ProviderError, self.d.now + 60.0)
+        if task not in self.waiting:
+            return self.see([(me, v.ProviderError, task)])
+        self.waiting.remove(task)
+        self.see([(q, v.ProviderError, task) for q in (self.questions.pop(task)[0], me)])
+
+    @rule(which=st.integers(0, 9), good=st.booleans())
+    def end(self, which, good):
+        if not self.running:
+            return
+        task = self.running.pop(which % len(self.running))
+        self.d.finish(f"w/{task}/1", Finished(result=1) if good else ExecutionFailed("no"))
+        kind = v.MethodResult if good else v.ProviderError
+        self.kept[task] = (kind, self.d.now + 60.0)
+        self.see([(question, kind, task) for question in self.questions.pop(task)])
+
+    @rule(seconds=st.sampled_from([1.0, 30.0, 100.0]))
+    def wait(self, seconds):
+        self.d.after(seconds)
+        while self.d.timers.get("forget", self.d.now + 1) <= self.d.now:
+            self.d.expire("forget")
+            self.d.take()
+
+    @rule()
+    def leave(self):
+        self.in_service = False
+        self.d.drain()
+        waiting, self.waiting = self.waiting, []
+        self.see([(self.questions.pop(task)[0], v.ProviderError, task) for task in waiting])
+
+    @invariant()
+    def the_capacity_is_kept(self):
+        assert len(self.d.calls) == len(self.running) <= self.CAPACITY
+
+    @invariant()
+    def the_figures_are_true(self):
+        figures = self.d.machine.figures()
+        assert (figures["running"], figures["queued"]) == (len(self.running), len(self.waiting))
+        assert self.d.machine.drained() == (not self.running and not self.waiting)
+
+
+TestCalls = Calls.TestCase
+TestCalls.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
