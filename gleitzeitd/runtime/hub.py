@@ -165,8 +165,8 @@ class HubServer:
             logger=False,
             engineio_logger=False,
         )
-        server.logger.setLevel(logging.WARNING)  # below, tokens are logged
-        server.eio.logger.setLevel(logging.WARNING)
+        server.logger.setLevel(logging.ERROR)  # below, tokens are logged, and a line per refused connection
+        server.eio.logger.setLevel(logging.ERROR)
         drivers = Drivers(
             max_frame_bytes=self.settings.max_frame_bytes,
             spawn=self.tasks.spawn,

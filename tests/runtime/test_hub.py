@@ -1,0 +1,556 @@
+"""The hub over real sockets, with bare Socket.IO clients: own ones (envelope, batch) and foreign ones."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import uuid
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+import socketio
+
+from gleitzeitd.errors import ConfigError
+from gleitzeitd.machines.hub import Settings
+from gleitzeitd.model.names import ComponentId, shard_of
+from gleitzeitd.runtime.hub import HubServer
+from gleitzeitd.runtime.hub_address import check_exposure, inherited_sockets, is_loopback, names_loopback
+from gleitzeitd.runtime.hub_connection import Outbox
+
+WAIT = 8  # seconds after which a test has failed
+
+
+class Peer:
+    """A bare client."""
+
+    def __init__(self, role: str, component_id: str, *, own: bool, beats: bool = True) -> None:
+        self.role, self.component_id, self.own, self.beats = role, component_id, own, beats
+        self.sio = socketio.AsyncClient(reconnection=False)
+        self.got: asyncio.Queue = asyncio.Queue()
+        self.packets: list[str] = []
+        self.gone = asyncio.Event()
+        self.sio.on("*", self._received)
+        self.refusals: list = []
+        self.sio.on("connect_error", self.refusals.append)
+        self.sio.on("disconnect", lambda *args: self.gone.set())
+
+    async def _received(self, name, *args):
+        self.packets.append(name)
+        items = args[0] if name == "batch" else [[name, *args]]
+        for each in items:
+            if each[0] != "heartbeat":
+                self.got.put_nowait(each)
+            elif self.beats:
+                await self.send("heartbeat_response", {"number": 1})
+
+    async def connect(self, server, token="secret", **auth):
+        said = {"token": token, "component_type": self.role, "component_id": self.component_id, **auth}
+        await self.sio.connect(f"http://127.0.0.1:{server.port}", transports=["websocket"], auth=said)
+        return self
+
+    async def join(self, server, token="secret", **more):
+        await self.connect(server, token)
+        caps = ["envelope", "batch"] if self.own else []
+        body = {"component_id": self.component_id, "component_type": self.role, "capabilities": caps, **more}
+        await self.send("register_component", body)
+        await self.expect("component_registered")
+        return self
+
+    def envelope(self, **more):
+        made = {
+            "_message_id": uuid.uuid4().hex,
+            "_correlation_id": uuid.uuid4().hex,
+            "_source_component": self.component_id,
+        }
+        return {**made, **more}
+
+    async def send(self, name, body, **envelope):
+        if self.own:
+            await self.sio.emit(name, (self.envelope(**envelope), json.dumps(body)))
+        else:
+            await self.sio.emit(name, {**body, **envelope})
+
+    async def expect(self, name):
+        """The next event of this name: its envelope and its body."""
+        while True:
+            got = await asyncio.wait_for(self.got.get(), WAIT)
+            if got[0] == name:
+                return (got[1], json.loads(got[2])) if len(got) == 3 else (got[1], got[1])
+
+
+@asynccontextmanager
+async def hub(token="secret", **settings):
+    server = HubServer(
+        Settings(**{"port": 0, **settings}), token=token, component_id=ComponentId("hub-1"), version="5"
+    )
+    await server.start()
+    peers = []
+
+    def peer(role, component_id, *, own=True, beats=True):
+        peers.append(Peer(role, component_id, own=own, beats=beats))
+        return peers[-1]
+
+    try:
+        yield server, peer
+    finally:
+        for each in peers:
+            await asyncio.wait_for(each.sio.disconnect(), WAIT)
+        await asyncio.wait_for(server.stop("end of the test"), WAIT)
+
+
+def scenario(work):
+    """Run a coroutine function as a test, without a plugin."""
+
+    def test(*args, **kwargs):
+        asyncio.run(asyncio.wait_for(work(*args, **kwargs), 30))
+
+    test.__name__, test.__doc__ = work.__name__, work.__doc__
+    return test
+
+
+@asynccontextmanager
+async def raw(server, packet='40{"token":"secret"}'):
+    """A websocket below Socket.IO, connected with ``packet``."""
+    async with aiohttp.ClientSession() as session:
+        url = f"http://127.0.0.1:{server.port}/socket.io/?EIO=4&transport=websocket"
+        async with session.ws_connect(url) as ws:
+            assert (await ws.receive()).data.startswith("0")
+            if packet:
+                await ws.send_str(packet)
+                assert (await ws.receive()).data.startswith("40")
+            yield ws
+
+
+async def closed(ws):
+    """Wait for the end of a websocket; gives what came before it."""
+    got = []
+    while True:
+        message = await asyncio.wait_for(ws.receive(), WAIT)
+        if message.type is not aiohttp.WSMsgType.TEXT:
+            return got
+        if message.data == "2":
+            await ws.send_str("3")
+        got.append(message.data)
+
+
+@scenario
+async def test_an_event_of_an_own_component_reaches_the_owner_unread_and_renamed():
+    async with hub() as (server, peer):
+        resolver = await peer("dependency_resolver", "resolver-1").join(server)
+        client = await peer("client", "client-1").join(server)
+        shard = shard_of("w")
+        await resolver.send("serve_shards", {"shards": {str(shard): 3}})
+        await resolver.send("query_status", {})  # refused, so that the one before is done
+        await resolver.expect("event_refused")
+        body = '{"workflow_id": "w",  "workflow": {"ä": 1e2}}'
+        await client.sio.emit(
+            "submit_workflow", (client.envelope(_shard=shard, _source_component="liar"), body)
+        )
+        while (got := await asyncio.wait_for(resolver.got.get(), WAIT))[0] != "analyze_workflow":
+            pass
+        assert got[2] == body
+        assert got[1]["_fact"] == "submit_workflow"
+        assert got[1]["_source_component"] == "client-1"
+
+
+@scenario
+async def test_a_foreign_client_submits_one_flat_object_and_gets_a_flat_answer():
+    async with hub() as (server, peer):
+        resolver = await peer("dependency_resolver", "resolver-1").join(server)
+        await resolver.send("serve_shards", {"shards": {str(n): 1 for n in range(16)}})
+        client = await peer("client", "browser", own=False).join(server)
+        await client.send("submit_workflow", {"workflow_id": "w", "workflow": {}})
+        envelope, body = await resolver.expect("analyze_workflow")
+        assert body == {"workflow_id": "w", "workflow": {}}
+        assert envelope["_shard"] == shard_of("w")
+        assert len(envelope["_correlation_id"]) == 32
+        await resolver.send(
+            "workflow_submitted",
+            {"workflow_id": "w"},
+            _reply_to="browser",
+            _causation_id=envelope["_message_id"],
+        )
+        _, answer = await client.expect("workflow_submitted")
+        assert answer["workflow_id"] == "w"
+        assert answer["_causation_id"] == envelope["_message_id"]
+
+
+@scenario
+async def test_a_foreign_providers_reply_finds_the_engine_without_naming_it():
+    async with hub() as (server, peer):
+        engine = await peer("execution_engine", "engine-1").join(server)
+        other = await peer("execution_engine", "engine-2").join(server)
+        provider = await peer("provider", "js-1", own=False).join(server)
+        call = {"workflow_id": "w", "task_id": "t", "attempt": 1, "method": "m"}
+        await engine.send("execute_method", call, _reply_to="js-1")
+        await other.send("execute_method", {**call, "attempt": 2}, _reply_to="js-1")
+        for _ in range(2):
+            await provider.expect("execute_method")
+        await provider.send("method_result", {"workflow_id": "w", "task_id": "t", "attempt": 1, "result": 4})
+        envelope, body = await engine.expect("method_result")
+        assert body["result"] == 4
+        assert envelope["_reply_to"] == "engine-1"
+
+
+@scenario
+async def test_the_wrong_token_is_refused_with_the_errors_number_and_name():
+    async with hub() as (server, peer):
+        for token in ("wrong", None, 7, "\ud800"):
+            client = peer("client", "c")
+            with pytest.raises(socketio.exceptions.ConnectionError):
+                await client.connect(server, token)
+            assert "-25005 AUTHENTICATION_FAILED" in client.refusals[0]["message"]
+            assert client.refusals[0]["data"] == {"code": -25005, "name": "AUTHENTICATION_FAILED"}
+
+
+@scenario
+async def test_a_role_that_does_not_exist_is_refused_when_connecting():
+    async with hub() as (server, peer):
+        for said in ("admin", "hub", {"a": 1}):
+            client = peer("client", "c")
+            with pytest.raises(socketio.exceptions.ConnectionError):
+                await client.connect(server, component_type=said)
+            assert "-25006 AUTHORIZATION_FAILED" in client.refusals[0]["message"]
+
+
+@scenario
+async def test_without_a_token_loopback_clients_need_none():
+    async with hub(token=None) as (server, peer):
+        await peer("client", "c").join(server, token=None)
+
+
+@scenario
+async def test_without_a_token_a_page_that_reaches_localhost_by_another_name_is_refused():
+    async with hub(token=None) as (server, _):
+        url = f"http://127.0.0.1:{server.port}/socket.io/?EIO=4&transport=websocket"
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(url, headers={"Host": "evil.test"}) as ws,
+        ):
+            await ws.receive()
+            await ws.send_str("40")
+            assert "-25005" in (await ws.receive()).data
+            await closed(ws)
+
+
+def test_without_a_token_the_hub_does_not_listen_to_other_hosts():
+    server = HubServer(Settings(host="0.0.0.0", port=0), token=None)
+    with pytest.raises(ConfigError, match="token"):
+        asyncio.run(server.start())
+    check_exposure("0.0.0.0", [], "secret")
+
+
+@scenario
+async def test_what_waits_goes_out_as_a_batch_and_a_foreign_client_still_gets_single_events():
+    async with hub() as (server, peer):
+        manager = await peer("persistence", "ledger").join(server)
+        own = await peer("client", "own").join(server)
+        foreign = await peer("client", "foreign", own=False).join(server)
+        for each in (own, foreign):
+            await each.send("subscribe", {"topics": ["w"]})
+            await each.expect("subscribed")
+        event = {"workflow_id": "w", "task_id": "t", "attempt": 1}
+        items = [
+            ["task_started", manager.envelope(_topic="w"), json.dumps({**event, "attempt": n})]
+            for n in range(300)
+        ]
+        # Persistence has no right to the engine's route, but publishes by its own.
+        await manager.sio.emit("batch", items)
+        for each in (own, foreign):
+            assert [(await each.expect("task_started"))[1]["attempt"] for _ in range(300)] == list(range(300))
+        assert own.packets.count("batch") >= 1
+        assert "batch" not in foreign.packets
+
+
+@scenario
+async def test_an_event_that_may_not_be_sent_is_refused_and_the_connection_stays():
+    async with hub() as (server, peer):
+        client = await peer("client", "c").join(server)
+        await client.send("task_completed", {})
+        _, body = await client.expect("event_refused")
+        assert body["error"]["name"] == "AUTHORIZATION_FAILED"
+        await client.send("no_such_event", {})
+        _, body = await client.expect("event_refused")
+        assert body["error"]["name"] == "METHOD_NOT_FOUND"
+        await client.send("list_components", {})
+        await client.expect("component_list")
+
+
+@scenario
+async def test_reserved_names_reach_no_handler():
+    async with hub() as (server, peer):
+        async with raw(server) as ws:
+            await ws.send_str('42["register_component",{"component_id":"c","component_type":"client"}]')
+            assert "component_registered" in (await ws.receive()).data
+            for name in ("connect", "disconnect", "connect_error", "__disconnect_final", "*"):
+                for number in ("", "7"):
+                    await ws.send_str(f'42{number}["{name}",{{"token":"secret"}}]')
+                    assert "METHOD_NOT_FOUND" in (await ws.receive()).data
+            assert len(server.hub.members) == 1
+            await ws.send_str('42["connect",{"aiohttp.request":1},{"token":"secret"}]')
+            await closed(ws)
+        assert len(server.hub.members) == 0
+
+
+@scenario
+async def test_forged_packets_end_the_connection():
+    async with hub() as (server, _):
+        for packet in (
+            '451-["list_components",{"_placeholder":true,"num":0}]',  # announces an attachment
+            "461-3[]",
+            "40/other,",
+            "40{}",  # connects twice
+            "4x",
+            "42/other,[1]",
+            "42{}",
+            "42[",
+            "42[]",
+            "42[1]",
+            '42["batch",[7]]',
+            "4" + "2" * 50,
+            "42" + "[" * 100_000,
+            "2",
+            "5",
+            "x",
+            "bAAAA",
+        ):
+            async with raw(server) as ws:
+                await ws.send_str(packet)
+                await closed(ws)
+        async with raw(server) as ws:
+            await ws.send_bytes(b"x")
+            await closed(ws)
+        assert server.hub.counts.refused["abuse"] == 18
+
+
+@scenario
+async def test_an_event_before_authentication_ends_the_connection():
+    async with hub() as (server, _):
+        async with raw(server, packet="") as ws:
+            await ws.send_str('42["register_component",{"component_id":"c","component_type":"client"}]')
+            await closed(ws)
+
+
+@scenario
+async def test_a_connection_that_does_not_register_is_cut():
+    async with hub(register_within=0.05) as (server, _):
+        async with raw(server, packet="") as ws:
+            await closed(ws)
+        async with raw(server) as ws:
+            await closed(ws)
+        assert server.hub.counts.refused["unregistered"] == 2
+
+
+@scenario
+async def test_only_so_many_connections_may_be_about_to_register():
+    async with hub(max_unregistered=2) as (server, _):
+        async with raw(server, packet=""), raw(server, packet=""):
+            with pytest.raises(aiohttp.ClientError):
+                async with raw(server, packet=""):
+                    pass
+
+
+@scenario
+async def test_a_payload_nested_too_deep_or_with_numbers_not_for_everybody_is_refused():
+    async with hub() as (server, peer):
+        client = await peer("client", "c", own=False).join(server)
+        deep: list = []
+        for _ in range(70):
+            deep = [deep]
+        for workflow in (deep, 2**60, float("inf"), "\ud800"):
+            await client.send("submit_workflow", {"workflow_id": "w", "workflow": workflow})
+            _, body = await client.expect("event_refused")
+            assert body["error"]["name"] == "INVALID_REQUEST"
+
+
+@scenario
+async def test_a_message_as_large_as_allowed_passes_and_a_larger_one_ends_its_connection():
+    async with hub(max_frame_bytes=6 * 2**20) as (server, peer):
+        ledger = await peer("persistence", "p").join(server)
+        resolver = await peer("dependency_resolver", "r").join(server)
+        text = "x" * (5 * 2**20)
+        await resolver.send("save_workflow", {"workflow_id": "w", "digest": "d", "workflow": text})
+        await asyncio.wait_for(ledger.gone.wait(), WAIT)  # it got more than its own library reads
+        assert server.hub.counts.routed["save_workflow"] == 1
+        await resolver.send("save_workflow", {"workflow_id": "w", "digest": "d", "workflow": text + text})
+        await asyncio.wait_for(resolver.gone.wait(), WAIT)
+
+
+@scenario
+async def test_a_peer_that_reads_nothing_is_cut_and_the_others_go_on():
+    async with hub(outbound_messages=200, dead_after=60, ping_timeout=60) as (server, peer):
+        ledger = await peer("persistence", "p").join(server)
+        good = await peer("client", "good").join(server)
+        async with raw(server) as ws:
+            await ws.send_str('42["register_component",{"component_id":"bad","component_type":"client"}]')
+            await ws.receive()
+            await ws.send_str('42["subscribe",{"topics":["w"]}]')
+            await ws.receive()
+            ws._conn.transport.pause_reading()
+            body = json.dumps({"workflow_id": "w", "task_id": "x" * 50_000, "attempt": 1})
+            for _ in range(2000):
+                if not any(each.component_id == "bad" for each in server.hub.members):
+                    break
+                await ledger.sio.emit("task_started", (ledger.envelope(_topic="w"), body))
+                await good.send("list_components", {})
+                await good.expect("component_list")
+            assert server.hub.counts.refused["overflow"] == 1
+            ws._conn.transport.abort()
+
+
+@scenario
+async def test_a_component_that_answers_no_heartbeat_is_announced_as_gone():
+    async with hub(heartbeat_interval=0.05, dead_after=0.2) as (server, peer):
+        ledger = await peer("persistence", "p").join(server)
+        engine = await peer("execution_engine", "e", beats=False).join(server)
+        _, body = await ledger.expect("component_disconnected")
+        assert body["component_id"] == "e"
+        assert "heartbeat" in body["reason"]
+        await asyncio.wait_for(engine.gone.wait(), WAIT)
+
+
+@scenario
+async def test_a_newer_connection_of_a_component_replaces_the_older_one():
+    async with hub() as (server, peer):
+        old = await peer("execution_engine", "e").join(server, epoch=1)
+        new = await peer("execution_engine", "e").join(server, epoch=1)
+        await asyncio.wait_for(old.gone.wait(), WAIT)
+        manager = await peer("queue_manager", "q").join(server)
+        await manager.send("cancel_method", {})  # not its business; shows that the hub has gone on
+        await manager.expect("event_refused")
+        stale = await peer("execution_engine", "e").connect(server)
+        await stale.send(
+            "register_component",
+            {"component_id": "e", "component_type": "execution_engine", "epoch": 0, "capabilities": []},
+        )
+        await stale.expect("registration_refused")
+        await asyncio.wait_for(stale.gone.wait(), WAIT)
+        await new.send("capacity_update", {"slots": 2})
+        await manager.expect("capacity_update")
+
+
+@scenario
+async def test_an_event_that_asks_for_an_acknowledgement_is_routed_and_not_acknowledged():
+    async with hub() as (server, peer):
+        client = await peer("client", "c", own=False).join(server)
+        acknowledged = []
+        await client.sio.emit("list_components", {}, callback=lambda *args: acknowledged.append(args))
+        await client.expect("component_list")
+        assert acknowledged == []
+
+
+@scenario
+async def test_the_end_is_announced_and_takes_less_than_two_seconds():
+    server = HubServer(Settings(port=0), token="secret")
+    await server.start()
+    peers = [await Peer("client", f"c{n}", own=n % 2 == 0).join(server) for n in range(4)]
+    before = asyncio.get_running_loop().time()
+    await server.stop("maintenance")
+    assert asyncio.get_running_loop().time() - before < 2
+    for each in peers:
+        _, body = await each.expect("hub_leaving")
+        assert body["reason"] == "maintenance"
+        await asyncio.wait_for(each.gone.wait(), WAIT)
+        await each.sio.disconnect()
+
+
+@scenario
+async def test_long_polling_and_foreign_origins_are_refused():
+    async with hub() as (server, _), aiohttp.ClientSession() as session:
+        base = f"http://127.0.0.1:{server.port}/socket.io/?EIO=4"
+        async with session.get(f"{base}&transport=polling") as answer:
+            assert answer.status == 400
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await session.ws_connect(f"{base}&transport=websocket", headers={"Origin": "https://evil.test"})
+
+
+@scenario
+async def test_readiness_names_what_is_missing_until_every_role_is_there():
+    async with hub() as (server, peer), aiohttp.ClientSession() as session:
+        base = f"http://127.0.0.1:{server.port}"
+        async with session.get(f"{base}/healthz") as answer:
+            assert answer.status == 200
+        roles = [
+            "dependency_resolver",
+            "queue_manager",
+            "execution_engine",
+            "protocol_registry",
+            "persistence",
+        ]
+        for role in roles:
+            async with session.get(f"{base}/readyz") as answer:
+                assert answer.status == 503
+                assert role.replace("_", "-") in await answer.text()
+            await peer(role, role).join(server)
+        async with session.get(f"{base}/readyz") as answer:
+            assert answer.status == 200
+
+
+@scenario
+async def test_metrics_count_events_by_name_and_components_by_role():
+    async with hub() as (server, peer), aiohttp.ClientSession() as session:
+        manager = await peer("queue_manager", "q").join(server)
+        client = await peer("client", "c").join(server)
+        await manager.send("queue_stats_changed", {"stats": {"waiting": 7, "by_protocol": {"shell": 7}}})
+        await client.send("list_components", {})
+        await client.expect("component_list")
+        await client.send("nonsense", {})
+        await client.expect("event_refused")
+        async with session.get(f"http://127.0.0.1:{server.port}/metrics") as answer:
+            text = await answer.text()
+        assert 'gleitzeit_hub_events_total{event="list_components"} 1.0' in text
+        assert 'gleitzeit_hub_components{role="client"} 1.0' in text
+        assert 'gleitzeit_queue{component_id="q",figure="waiting"} 7.0' in text
+        assert 'gleitzeit_hub_refusals_total{cause="METHOD_NOT_FOUND"} 1.0' in text
+        assert re.search(r"gleitzeit_hub_routing_seconds_count [1-9]", text)
+        assert "process_resident_memory_bytes" in text
+
+
+@scenario
+async def test_the_libraries_loggers_do_not_show_tokens():
+    async with hub():
+        for name in ("socketio.server", "engineio.server"):
+            assert not logging.getLogger(name).isEnabledFor(logging.WARNING)
+
+
+@scenario
+async def test_control_goes_before_bulk_and_a_full_outbox_says_so():
+    outbox = Outbox(messages=3, characters=100)
+    assert outbox.put('"bulk"', control=False)
+    assert outbox.put('"more"', control=False)
+    assert outbox.put('"heartbeat"', control=True)
+    assert not outbox.put('"too many"', control=True)
+    assert await outbox.take(batch=True) == '["batch",[["heartbeat"],["bulk"],["more"]]]'
+    assert outbox.put('"a"', control=False)
+    assert await outbox.take(batch=True) == '["a"]'
+    assert not outbox.put('"' + "x" * 100, control=False)
+    outbox.finish()
+    assert await outbox.take(batch=True) is None
+
+
+def test_a_batch_is_bounded_in_events_and_in_size():
+    async def main():
+        outbox = Outbox(messages=2000, characters=10**7)
+        for _ in range(600):
+            outbox.put('"x"', control=False)
+        assert len(json.loads(await outbox.take(batch=True))[1]) == 500
+        assert len(json.loads(await outbox.take(batch=True))[1]) == 100
+        for _ in range(3):
+            outbox.put(json.dumps("y" * 200_000), control=False)
+        assert len(json.loads(await outbox.take(batch=True))) == 1
+
+    asyncio.run(main())
+
+
+def test_loopback_is_known_in_all_its_spellings():
+    assert all(map(is_loopback, ["127.0.0.1", "127.3.2.1", "::1", "localhost", "::ffff:127.0.0.1"]))
+    assert not any(map(is_loopback, ["", None, "10.0.0.1", "0.0.0.0", "::", "example.org"]))
+    assert all(map(names_loopback, ["localhost:8000", "127.0.0.1", "[::1]:80"]))
+    assert not any(map(names_loopback, ["evil.test", "", None, "127.0.0.1.evil.test", "[::1"]))
+
+
+def test_sockets_meant_for_another_process_are_not_taken():
+    assert inherited_sockets({"LISTEN_PID": "1", "LISTEN_FDS": "1"}) == []
