@@ -1,0 +1,500 @@
+"""A component in an event loop: one machine, its link, and a supervised connection to every hub.
+
+Everything that happens to the machine passes one inbox with one consumer, which awaits nothing between the
+decode of an event and its last action: packets, expired timers, finished calls, wishes from outside,
+connections that come and go. Handlers of Socket.IO only put into the inbox.
+
+A connection is made anew whenever it ends, for whatever reason, with a new Socket.IO client each time: the
+library's own reconnection does not survive a hub that freezes or disconnects us. An exception in a machine
+ends ``run``, and thereby the process; systemd starts it anew, and the ledger knows what was in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import aiohttp
+import socketio
+
+from gleitzeitd.errors import (
+    GleitzeitError,
+    HubUnreachable,
+    MalformedEvent,
+    NotAuthenticated,
+    NotPermitted,
+    UnknownEvent,
+)
+from gleitzeitd.machines.base import Call, CancelCall, CancelTimer, Effects, Machine, Note, SetTimer
+from gleitzeitd.machines.link import Action, Actions, Identity, Leave, Link, Refused, Registered, Transmit
+from gleitzeitd.model.names import Role
+from gleitzeitd.plain import Json
+from gleitzeitd.runtime import health, journal
+from gleitzeitd.runtime.clock import monotonic, utc_now
+from gleitzeitd.runtime.connection import (
+    FRAME_LIMIT,
+    GOODBYE,
+    Connection,
+    Ended,
+    HubLink,
+    LinkSettings,
+    OnEvent,
+    read,
+    refusal_of,
+    unpacked,
+)
+from gleitzeitd.runtime.performer import Performer
+from gleitzeitd.runtime.tasks import Tasks
+
+log = logging.getLogger(__name__)
+_quiet = logging.getLogger("gleitzeitd.socketio")
+_quiet.setLevel(logging.ERROR)  # at INFO the library logs tokens; its warnings say what ours say better
+
+TURN = 200
+"""Inputs that the consumer takes before it lets others run."""
+FLUSH = 1.0
+"""Seconds for what is said last to reach the wire."""
+SAMPLE = 10.0
+"""Seconds between two looks at the process's own health."""
+STUCK = 10.0
+"""Seconds without a turn of the consumer, with something in the inbox, that mean something is wrong."""
+
+COMPLAINTS = 1000
+"""Names of events remembered, to complain once about each."""
+HANDSHAKE_LOOK = 0.1
+"""Seconds between two looks whether the hub has closed the connection instead of answering."""
+_MESSAGE = "4"  # Engine.IO's packet type; what follows is a Socket.IO packet
+
+Input = Callable[[float, str], Actions]
+"""Something that has happened: told the two times, it tells the link, and hands back what is to be done."""
+
+
+class Component:
+    """Runs one machine; see the module."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        identity: Identity,
+        *,
+        hub_urls: Sequence[str],
+        token: str | None,
+        performer: Performer | None = None,
+        settings: LinkSettings | None = None,
+    ) -> None:
+        """``hub_urls`` stands for those in the settings."""
+        self.identity = identity
+        self.link = Link(machine, identity, _new_id)
+        self._machine = machine
+        self._performer = performer
+        self._settings = settings or LinkSettings()
+        self._inbox: deque[Input] = deque()
+        self._packets = 0  # of the inputs: what hubs have sent
+        self._wake = asyncio.Event()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._open: dict[str, Connection] = {}
+        self._complained: set[str] = set()
+        self._tasks = Tasks()
+        self._stopping = asyncio.Event()
+        self._over = asyncio.Event()
+        self._accepted = asyncio.Event()
+        self._failure: GleitzeitError | None = None
+        self._draining = False
+        self._last_turn = self._last_registered = monotonic()
+        urls = dict.fromkeys(url.rstrip("/") for url in hub_urls)
+        auth = {"component_type": identity.role.value, "component_id": identity.component_id}
+        if token is not None:
+            auth["token"] = token
+        seconds = self._settings.connect_seconds
+        self._hubs = [
+            HubLink(
+                url,
+                self,
+                auth,
+                self._settings,
+                new_wire=lambda: _SocketIo(seconds),
+                is_client=identity.role is Role.CLIENT,
+            )
+            for url in urls
+        ]
+
+    # --- for whoever owns the component ---------------------------------------------------------
+
+    async def run(self) -> None:
+        """Connect to every hub and work, until ``stop()``; return when all is drained or the time is over.
+
+        Raises:
+            NotAuthenticated: a client was refused; other roles go on trying.
+            Exception: whatever the machine or the performer raised.
+        """
+        if self._performer is not None:
+            await self._performer.start(self._finished)
+        try:
+            self._tasks.spawn(self._consume(), name=f"{self.identity.role}: inbox")
+            if self.identity.role is not Role.CLIENT:
+                self._tasks.spawn(self._sample(), name=f"{self.identity.role}: health")
+            for hub in self._hubs:
+                self._tasks.spawn(hub.run(), name=f"{self.identity.role}: {hub.url}")
+            await self._until_over()
+        finally:
+            self._over.set()
+            for timer in self._timers.values():
+                timer.cancel()
+            await self._tasks.cancel()
+            if self._performer is not None:
+                await self._performer.stop()
+
+    def stop(self) -> None:
+        """Begin to drain; repeating it changes nothing."""
+        if not self._draining:
+            self._draining = True
+            self._put(self.link.drain)
+            self._stopping.set()
+
+    def perform(self, effects: Effects) -> None:
+        """Carry out effects that come from outside: a client's wishes. Call it in the event loop."""
+        self._put(partial(self.link.perform, effects))
+
+    async def registered(self, timeout: float | None) -> None:  # noqa: ASYNC109 - the name of all
+        """Wait until a hub has accepted us.
+
+        Raises:
+            NotAuthenticated: we were refused.
+            HubUnreachable: ``timeout`` seconds were not enough; the message says what was tried.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await self._accepted.wait()
+        except TimeoutError:
+            tried = "; ".join(f"{hub.url}: {hub.problem or 'no answer'}" for hub in self._hubs)
+            raise HubUnreachable(f"no hub answers after {timeout:g} s: {tried}") from None
+        if self._failure is not None:
+            raise self._failure
+
+    def is_healthy(self) -> bool:
+        """Whether the systemd watchdog may be fed: there is a hub, and the inbox moves."""
+        now = monotonic()
+        if self._inbox and now - self._last_turn > STUCK:
+            return False
+        if self.link.is_registered():
+            self._last_registered = now
+        limit = self._settings.isolation_seconds
+        return not limit or now - self._last_registered < limit
+
+    def status_line(self) -> str:
+        """For ``systemctl status``."""
+        up = sum(1 for hub in self._hubs if hub.is_registered())
+        problem = next((hub.problem for hub in self._hubs if hub.problem), "")
+        if len(self._hubs) > 1:
+            state = f"connected to {up} of {len(self._hubs)} hubs"
+        else:
+            state = "connected to the hub" if up else "not connected to the hub"
+        if problem and not up:
+            state += f" ({problem})"
+        return "; ".join(part for part in (state, self._machine.status_line()) if part)
+
+    # --- the inbox ------------------------------------------------------------------------------
+
+    def _put(self, happened: Input) -> None:
+        self._inbox.append(happened)
+        self._wake.set()
+
+    async def _consume(self) -> None:
+        while True:
+            await self._wake.wait()
+            now, at = monotonic(), utc_now()
+            self._last_turn = now
+            for _ in range(min(len(self._inbox), TURN)):
+                self._carry_out(self._inbox.popleft()(now, at))
+            self._carry_out(self.link.settle(now, at))
+            if not self._inbox:
+                self._wake.clear()
+            if self._draining and not self._inbox and self.link.draining and self._machine.drained():
+                self._over.set()
+            await asyncio.sleep(0)
+
+    def _carry_out(self, actions: Actions) -> None:
+        for action in actions:
+            self._carry_out_one(action)
+
+    def _carry_out_one(self, action: Action) -> None:
+        match action:
+            case Transmit(hub):
+                self._transmit(hub, action)
+            case SetTimer(key, delay):
+                self._cancel_timer(key)
+                loop = asyncio.get_running_loop()
+                self._timers[key] = loop.call_later(max(0.0, delay), self._timer_due, key)
+            case CancelTimer(key):
+                self._cancel_timer(key)
+            case Call(call_id, request):
+                assert self._performer is not None, f"{self.identity.role} has no performer for {request!r}"
+                self._performer.perform(call_id, request)
+            case CancelCall(call_id):
+                assert self._performer is not None
+                self._performer.cancel(call_id)
+            case Note(level, message, fields):
+                journal.note(self.identity.role, level, message, fields)
+            case Registered(hub, capabilities):
+                self._open[hub].accepted(capabilities)
+                self._accepted.set()
+            case Refused(hub, error):
+                refusal = NotAuthenticated if error.code == NotAuthenticated.code else NotPermitted
+                self._open[hub].refused(refusal(error.message))
+            case Leave(hub, reason):
+                self._open[hub].leave(reason or "the hub is leaving")
+
+    def _transmit(self, hub: str, item: Transmit) -> None:
+        connection = self._open.get(hub)
+        # If it has ended: what matters is asked again on the next one.
+        if connection is not None and not connection.outbox.put(item):
+            connection.leave("too much waits to be sent")
+
+    def _cancel_timer(self, key: str) -> None:
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _timer_due(self, key: str) -> None:
+        self._put(partial(self._timer_expired, key, self._timers[key]))
+
+    def _timer_expired(self, key: str, timer: asyncio.TimerHandle, now: float, at: str) -> Actions:
+        if self._timers.get(key) is not timer:
+            return []  # cancelled or set anew while its expiry was waiting in the inbox
+        del self._timers[key]
+        return self.link.timer_expired(key, now, at)
+
+    def _finished(self, call_id: str, answer: object) -> None:
+        self._put(partial(self.link.call_finished, call_id, answer))
+
+    # --- connections ----------------------------------------------------------------------------
+
+    def connected(self, connection: Connection) -> None:
+        """Called by the connection: it is up."""
+
+        def happened(now: float, at: str) -> Actions:
+            self._open[connection.url] = connection
+            return self.link.connected(connection.url, now, at)
+
+        self._put(happened)
+
+    def disconnected(self, connection: Connection) -> None:
+        """Called by the connection: it is no more."""
+
+        def happened(now: float, _at: str) -> Actions:
+            self._open.pop(connection.url, None)
+            actions = self.link.disconnected(connection.url)
+            if not self.link.is_registered() and self._failure is None:
+                self._accepted.clear()
+                self._last_registered = now
+            return actions
+
+        self._put(happened)
+
+    def received(self, connection: Connection, name: str, arguments: Sequence[Json]) -> None:
+        """Called by the connection, in the handler of Socket.IO."""
+        if self._packets >= self._settings.inbox_limit:
+            connection.leave("received packets come faster than they are handled")
+            return
+        self._packets += 1
+        self._put(partial(self._packet, connection, name, arguments))
+
+    def _packet(
+        self, connection: Connection, name: str, arguments: Sequence[Json], now: float, at: str
+    ) -> Actions:
+        self._packets -= 1
+        for one, its_arguments in unpacked(name, arguments):
+            try:
+                envelope, body = read(one, its_arguments, _new_id)
+                actions = self.link.received(connection.url, one, envelope, body, now, at)
+            except (MalformedEvent, UnknownEvent) as problem:
+                self._complain(one, problem)
+                continue
+            if one == "component_registered":
+                connection.heartbeat_interval = float(json.loads(body)["heartbeat_interval"])
+            self._carry_out(actions)
+        return []
+
+    def _complain(self, name: str, problem: GleitzeitError) -> None:
+        level = logging.DEBUG if name in self._complained else logging.WARNING
+        if len(self._complained) < COMPLAINTS:
+            self._complained.add(name)
+        log.log(level, "an event was dropped", extra={"event": name, "error": str(problem)})
+
+    def fail(self, problem: GleitzeitError) -> None:
+        """Called for a hub: going on makes no sense."""
+        self._failure = problem
+        self._accepted.set()
+        self._over.set()
+        self._stopping.set()
+
+    # --- the end --------------------------------------------------------------------------------
+
+    async def _until_over(self) -> None:
+        failing = self._tasks.spawn(self._tasks.failure(), name=f"{self.identity.role}: failures")
+        over = self._tasks.spawn(self._until_drained(), name=f"{self.identity.role}: end")
+        await asyncio.wait({failing, over}, return_when=asyncio.FIRST_COMPLETED)
+        if failing.done():
+            raise failing.result()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _until_drained(self) -> None:
+        await self._stopping.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.shutdown_seconds):
+                await self._over.wait()
+        if not self._over.is_set():
+            log.warning("not everything could be ended in time", extra=journal.safe(self._machine.figures()))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH):
+                for connection in list(self._open.values()):
+                    await connection.outbox.idle()
+
+    async def _sample(self) -> None:
+        while True:
+            self.link.metrics = health.sample()
+            await asyncio.sleep(SAMPLE)
+
+
+class _SocketIo:
+    """One connection's Socket.IO client. Websocket only; it never reconnects by itself."""
+
+    def __init__(self, connect_seconds: float) -> None:
+        self._seconds = connect_seconds
+        self._session = _Session(connect_seconds)
+        self._client = socketio.AsyncClient(
+            reconnection=False,
+            handle_sigint=False,
+            http_session=self._session,
+            serializer=_Packet,
+            logger=_quiet,
+            engineio_logger=_quiet,
+        )
+
+    async def connect(self, url: str, auth: dict[str, str], on_event: OnEvent, on_end: Ended) -> None:
+        outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def settled(*data: Json) -> None:
+            if not outcome.done():
+                outcome.set_result(_refusal_text(data[0]) if data else "")
+
+        self._client.on("connect", settled)
+        self._client.on("connect_error", settled)
+        self._client.on("disconnect", lambda *_: on_end("the hub has closed the connection"))
+        self._client.on("*", on_event)
+        try:
+            async with asyncio.timeout(self._seconds):
+                # Waiting for the namespace here: older releases wait out their whole limit when refused.
+                await self._client.connect(url, auth=auth, transports=["websocket"], wait=False)
+                while not outcome.done() and not self.is_closed():
+                    await asyncio.wait({outcome}, timeout=HANDSHAKE_LOOK)
+        except TimeoutError:
+            raise HubUnreachable(f"no answer within {self._seconds:g} s") from None
+        except Exception as problem:  # a handshake with what is no hub ends in anything
+            text = self._session.problem or str(problem) or type(problem).__name__
+            raise HubUnreachable(text) from problem
+        if not outcome.done():
+            raise HubUnreachable("the hub has closed the connection without an answer")
+        if refusal := outcome.result():
+            raise refusal_of(refusal)
+
+    async def send(self, name: str, arguments: list[Json]) -> None:
+        packet = _Packet(socketio.packet.EVENT, data=[name, *arguments])
+        try:
+            # Not by the library's queue, which has no bound and does not say when it is empty: packets that
+            # wait here become one.
+            await self._session.send(f"{_MESSAGE}{packet.encode()}")
+        except (OSError, aiohttp.ClientError) as problem:
+            raise HubUnreachable(f"the hub cannot be written to: {problem}") from problem
+
+    def is_closed(self) -> bool:
+        return self._session.is_cut()
+
+    async def close(self) -> None:
+        # Whatever state the client is in, nothing of it may stay: neither tasks, nor sockets, nor entries in
+        # the library's list of connected clients.
+        with suppress(Exception):  # the connection may be broken in any way
+            async with asyncio.timeout(GOODBYE):
+                await self._client.disconnect()
+        engine = self._client.eio
+        for task in (getattr(engine, "read_loop_task", None), getattr(engine, "write_loop_task", None)):
+            if task is not None:
+                task.cancel()
+        for module in ("engineio.base_client", "engineio.client"):
+            listed = getattr(sys.modules.get(module), "connected_clients", [])
+            if engine in listed:
+                listed.remove(engine)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE):
+                await self._session.close()
+
+
+class _Packet(socketio.packet.Packet):  # type: ignore[misc] # the library has no type hints
+    # The stock class walks every payload in search of bytes; our events have none.
+    uses_binary_events = False
+
+
+class _Session:
+    """As much of an ``aiohttp.ClientSession`` as the library uses, with our limits."""
+
+    def __init__(self, connect_seconds: float) -> None:
+        self.problem = ""
+        """Why no connection could be made; the library does not say."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
+        self._session = aiohttp.ClientSession(timeout=timeout)
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+
+    @property
+    def closed(self) -> bool:
+        return self._session.closed
+
+    @property
+    def cookie_jar(self) -> aiohttp.abc.AbstractCookieJar:
+        return self._session.cookie_jar
+
+    async def ws_connect(self, url: str, **options: Any) -> aiohttp.ClientWebSocketResponse:
+        # aiohttp's own limit of a frame is 4 MiB. The library's `timeout` has another type in each release.
+        headers = options.get("headers")
+        try:
+            self._socket = await self._session.ws_connect(url, headers=headers, max_msg_size=FRAME_LIMIT)
+        except aiohttp.ClientError as problem:
+            self.problem = _in_words(problem)
+            raise
+        return self._socket
+
+    async def send(self, text: str) -> None:
+        """Return when the text has left, or there is room for the next one."""
+        assert self._socket is not None
+        await self._socket.send_str(text)
+
+    def is_cut(self) -> bool:
+        return self._socket is not None and self._socket.closed
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+def _in_words(problem: aiohttp.ClientError) -> str:
+    if isinstance(problem, aiohttp.ClientConnectorError) and problem.os_error.errno is not None:
+        return os.strerror(problem.os_error.errno) if problem.os_error.errno > 0 else str(problem.os_error)
+    if isinstance(problem, aiohttp.WSServerHandshakeError):
+        return f"no hub there: HTTP status {problem.status}"
+    return str(problem) or type(problem).__name__
+
+
+def _refusal_text(data: Json) -> str:
+    return str(data.get("message") or data) if isinstance(data, dict) else str(data)
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
