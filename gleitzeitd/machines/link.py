@@ -1,14 +1,16 @@
 """A component's half of the session with its hubs: everything between a machine and the wire.
 
 The link registers on every new connection, answers heartbeats, stamps envelopes, drops repeats,
-and keeps every *ask* open until it is answered: it is sent again, through whatever hub is up,
-with growing delays. A *tell* is sent once, or not at all while no hub is connected. What arrives
-goes to the machine; what the machine wants comes out as :data:`Action`. The link performs no I/O:
+and keeps every *ask* open until it is answered: it is sent again, through one hub after the other,
+with growing delays, and at once where a connection comes or goes. A *tell* is sent once, or not at
+all while no hub is connected. What a hub has to know about us goes to every hub. What arrives goes
+to the machine; what the machine wants comes out as :data:`Action`. The link performs no I/O:
 ``runtime.component`` and the simulated cluster of the tests both drive this class.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -53,6 +55,8 @@ CONTROL = frozenset(
     {"register_component", "heartbeat_response", "cancel_task", "cancel_method", "serve_shards"}
 )
 """What goes before bulk, next to all replies."""
+TO_EVERY_HUB = frozenset({"serve_shards", "capacity_update", "subscribe", "unsubscribe"})
+"""What each hub keeps for its own connection; hubs do not talk to each other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +121,10 @@ class _OpenAsk:
     causation_id: str | None
     repeat_at: float
     delay: float
+    undelivered: bool = False
+    """A hub has said that nobody is there, since a connection came up last."""
+    hub: str | None = None
+    """The connection that it was sent by last."""
     emissions: deque[str] = field(default_factory=lambda: deque(maxlen=EMISSIONS_LIMIT))
 
 
@@ -135,7 +143,7 @@ class Link:
     _hubs: dict[str, bool] = field(default_factory=dict)  # connection -> registered
     _asks: OrderedDict[str, _OpenAsk] = field(default_factory=OrderedDict)
     _emissions: dict[str, str] = field(default_factory=dict)  # message_id -> key of the open ask
-    _seen: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    _seen: OrderedDict[str, str] = field(default_factory=OrderedDict)  # message_id -> the hub it came by
     _emitted: int = 0
     _sweeping: bool = False
     _out: Actions = field(default_factory=list)
@@ -163,7 +171,14 @@ class Link:
     def disconnected(self, hub: str) -> Actions:
         """A connection is gone; open asks go by the others, or by the next one."""
         self._hubs.pop(hub, None)
+        self._hurry(hub)
         return self._take()
+
+    def _hurry(self, hub: str) -> None:
+        """What was asked by this connection may be lost: the next sweep asks again."""
+        for entry in self._asks.values():
+            if entry.hub == hub:
+                entry.repeat_at, entry.delay = -math.inf, FIRST_REPEAT / 2
 
     def is_registered(self) -> bool:
         """Whether any hub has accepted us."""
@@ -182,7 +197,7 @@ class Link:
             MalformedEvent, UnknownEvent: it is none that we know; nothing has changed.
         """
         event = decode_body(name, envelope, body)
-        if self._repeated(envelope.message_id):
+        if self._repeated(envelope.message_id, hub):
             return []
         self._cause, self._via = envelope, hub
         try:
@@ -194,10 +209,10 @@ class Link:
             self._cause = self._via = None
         return self._take()
 
-    def _repeated(self, message_id: str) -> bool:
+    def _repeated(self, message_id: str, hub: str) -> bool:
         if message_id in self._seen:
             return True
-        self._seen[message_id] = None
+        self._seen[message_id] = hub
         if len(self._seen) > SEEN_LIMIT:
             self._seen.popitem(last=False)
         return False
@@ -212,8 +227,9 @@ class Link:
     def _answered(self, event: Event, envelope: Envelope) -> Ask | None:
         """The ask that this event answers, which is closed thereby."""
         key = self._emissions.get(envelope.causation_id or "")
-        # A fact can be caused by our ask without answering it: only what is addressed to us does.
-        if key is None or envelope.reply_to != self.identity.component_id:
+        # A fact can be caused by our ask without answering it: only what is addressed to us does. So can a
+        # command to us: the ledger, asked to keep a task's start, may tell the engine to cancel the task.
+        if key is None or envelope.reply_to != self.identity.component_id or event.kind is Kind.COMMAND:
             return None
         retry = isinstance(event, PersistenceError) and event.error.retryable
         if retry and self.identity.role is not Role.CLIENT:
@@ -233,13 +249,7 @@ class Link:
             case h.Heartbeat(number=number):
                 self._heartbeat(hub, number, at)
             case h.ComponentRegistered():
-                self._hubs[hub] = True
-                self._out.append(Registered(hub, frozenset(event.capabilities)))
-                if not self.started:
-                    self.started = True
-                    self._perform(self.machine.start(now, at), now, at)
-                self._perform(self.machine.hub_connected(now, at), now, at)
-                self._repeat(self._asks.values(), now, at)
+                self._registered(hub, event, now, at)
             case h.RegistrationRefused(error=error):
                 self._out.append(Refused(hub, error))
             case h.NoComponentsAvailable():
@@ -248,9 +258,24 @@ class Link:
                 self._refused(event.event, error, envelope, now, at)
             case h.HubLeaving(reason=reason):
                 self._hubs[hub] = False
+                self._hurry(hub)
                 self._out.append(Leave(hub, reason))
             case _:
                 raise AssertionError(f"no rule for {event!r}")
+
+    def _registered(self, hub: str, event: h.ComponentRegistered, now: float, at: str) -> None:
+        self._hubs[hub] = True
+        self._out.append(Registered(hub, frozenset(event.capabilities)))
+        before = list(self._asks.values())
+        if not self.started:
+            self.started = True
+            self._perform(self.machine.start(now, at), now, at)
+        self._perform(self.machine.hub_connected(now, at), now, at)
+        for entry in before:
+            if self._asks.get(entry.ask.key) is entry:  # not replaced just now
+                entry.delay, entry.undelivered = FIRST_REPEAT, False
+                entry.repeat_at = now + entry.delay
+                self._emit_ask(entry.ask.key, entry, at)
 
     def _heartbeat(self, hub: str, number: int, at: str) -> None:
         metrics, self.metrics = self.metrics, {}
@@ -271,8 +296,8 @@ class Link:
         key = self._emissions.get(envelope.causation_id or "")
         entry = self._asks.get(key) if key is not None else None
         if entry is not None:
-            first = entry.delay == FIRST_REPEAT and len(entry.emissions) == 1
-            entry.delay = UNDELIVERED_REPEAT if first else min(entry.delay * 2, LAST_REPEAT)
+            if not entry.undelivered:
+                entry.undelivered, entry.delay = True, UNDELIVERED_REPEAT
             entry.repeat_at = now + entry.delay
         asked = entry.ask if entry is not None else None
         self._perform(self.machine.undeliverable(notice, asked, now, at), now, at)
@@ -343,7 +368,9 @@ class Link:
                 self._close(key)
             case Reply(event, to):
                 envelope = self._envelope(event, to.correlation_id, to.source_component, at)
-                self._route(event, replace(envelope, causation_id=to.message_id))
+                envelope = replace(envelope, causation_id=to.message_id)
+                # Whoever asked may have no other hub in common with us, also if the answer took a while.
+                self._route(event, envelope, self._seen.get(to.message_id))
             case SetTimer() | CancelTimer() | Call() | CancelCall() | Note():
                 self._out.append(effect)
             case _:
@@ -354,13 +381,14 @@ class Link:
             self._route(event, self._envelope(event, correlation_id or self._cause_correlation(), to, at))
 
     def _repeat(self, entries: Iterable[_OpenAsk], now: float, at: str) -> None:
-        for entry in list(entries):
+        for entry in entries:
             entry.delay = min(entry.delay * 2, LAST_REPEAT)
             entry.repeat_at = now + entry.delay
             self._emit_ask(entry.ask.key, entry, at)
 
     def _emit_ask(self, key: str, entry: _OpenAsk, at: str) -> None:
-        if self._hub() is None:
+        entry.hub = self._hub(after=entry.hub)
+        if entry.hub is None:
             return
         envelope = self._envelope(entry.ask.event, entry.correlation_id, entry.ask.to, at)
         envelope = replace(envelope, causation_id=entry.causation_id)
@@ -368,21 +396,33 @@ class Link:
             self._emissions.pop(entry.emissions[0], None)
         entry.emissions.append(envelope.message_id)
         self._emissions[envelope.message_id] = key
-        self._route(entry.ask.event, envelope)
+        self._route(entry.ask.event, envelope, entry.hub)
 
     def _sweep(self) -> None:
         if self._asks and not self._sweeping:
             self._sweeping = True
             self._out.append(SetTimer(_TIMER, SWEEP))
 
-    def _hub(self) -> str | None:
-        """The connection to send by: the one that the cause came by, else the first that is up."""
+    def _hub(self, *, after: str | None = None) -> str | None:
+        """The connection to send by: the one that the cause came by, else the first that is up.
+
+        ``after`` names one that was tried in vain: another one may lead to who answers.
+        """
         if self._via is not None and self._hubs.get(self._via):
             return self._via
-        return next((hub for hub, registered in self._hubs.items() if registered), None)
+        up = [hub for hub, registered in self._hubs.items() if registered]
+        if after in up:
+            return up[(up.index(after) + 1) % len(up)]
+        return up[0] if up else None
 
-    def _route(self, event: Event, envelope: Envelope) -> None:
-        hub = self._hub()
+    def _route(self, event: Event, envelope: Envelope, hub: str | None = None) -> None:
+        """Send by ``hub`` if that is up; whatever each hub has to know goes by all of them."""
+        if event.name in TO_EVERY_HUB:
+            for each in [each for each, registered in self._hubs.items() if registered]:
+                self._send(each, event, envelope)
+            return
+        if hub is None or not self._hubs.get(hub):
+            hub = self._hub()
         if hub is not None:
             self._send(hub, event, envelope)
 
