@@ -7,6 +7,7 @@ that has one. All of these options are understood before and after the name of a
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -72,6 +73,21 @@ class Options:
             if value:
                 return value
         return None
+
+
+class Command(click.Command):
+    """A command whose help keeps the lines of its examples as they are."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if kwargs.get("help"):
+            # What click takes for a paragraph that is not to be filled.
+            kwargs["help"] = re.sub(r"(?m)^(?=Examples?:$|Exit codes:$)", "\b\n", kwargs["help"])
+        super().__init__(*args, **kwargs)
+
+
+def command(name: str) -> Callable[[Callable[..., Any]], Command]:
+    """A command of this name; its docstring is its help."""
+    return click.command(name, cls=Command)
 
 
 def _connection(file: Path) -> dict[str, Json]:

@@ -238,3 +238,9 @@ def result_lines(value: Json, *, width: int = 76, limit: int | None = 12) -> lis
     if left_out:
         shown.append(f"{ELLIPSIS} {plural(left_out, 'more line')}")
     return shown
+
+
+def echo_lines(lines: Iterable[str]) -> None:
+    """Print them."""
+    for line in lines:
+        click.echo(line)

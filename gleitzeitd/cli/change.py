@@ -1,0 +1,62 @@
+"""``gleitzeit cancel`` and ``gleitzeit priority``: what is to be otherwise."""
+
+from __future__ import annotations
+
+import click
+
+from gleitzeitd.cli.connection import Session, online
+from gleitzeitd.cli.identify import find_workflow
+from gleitzeitd.cli.options import command, connection_options
+from gleitzeitd.cli.show import as_json
+from gleitzeitd.model.workflow import Priority
+
+
+@command("cancel")
+@click.argument("workflow")
+@click.option("--reason", metavar="TEXT", default="", help="Why; whoever asks later is told.")
+@connection_options
+def cancel(workflow: str, reason: str) -> None:
+    """Run nothing more of a workflow, and end what runs.
+
+    Example:
+      gleitzeit cancel nightly-1f0a --reason "the disk is full"
+    """
+    _cancel(workflow, reason)
+
+
+@online
+async def _cancel(session: Session, text: str, reason: str) -> None:
+    workflow = await find_workflow(session.client, text)
+    saved = await session.client.cancel(workflow.workflow_id, reason)
+    if session.options.as_json:
+        click.echo(as_json({"workflow_id": workflow.workflow_id, "status": saved.status}))
+        return
+    again = "was being cancelled already" if saved.status == "duplicate" else "is being cancelled"
+    click.echo(f"{workflow.workflow_id} {again}")
+
+
+@command("priority")
+@click.argument("workflow")
+@click.argument("level", type=click.Choice([level.name.lower() for level in Priority]))
+@click.argument("tasks", nargs=-1)
+@connection_options
+def priority(workflow: str, level: str, tasks: tuple[str, ...]) -> None:
+    """Change the priority of what does not run yet.
+
+    That is: of the TASKS named, or of all in the workflow.
+
+    Example:
+      gleitzeit priority nightly-1f0a urgent
+    """
+    _priority(workflow, Priority[level.upper()], tasks)
+
+
+@online
+async def _priority(session: Session, text: str, level: Priority, tasks: tuple[str, ...]) -> None:
+    workflow = await find_workflow(session.client, text)
+    saved = await session.client.set_priority(workflow.workflow_id, level, tasks)
+    if session.options.as_json:
+        plain = {"workflow_id": workflow.workflow_id, "priority": level.name.lower(), "status": saved.status}
+        click.echo(as_json(plain))
+        return
+    click.echo(f"{workflow.workflow_id} has priority {level.name.lower()} from now on")

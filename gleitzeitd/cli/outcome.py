@@ -1,0 +1,69 @@
+"""What became of a workflow, as text: the results, the errors, and one line that sums it up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gleitzeitd.cli.show import (
+    between,
+    clipped,
+    count_text,
+    duration,
+    printable,
+    result_lines,
+    status_text,
+    style,
+)
+from gleitzeitd.model.ledger import TaskState
+from gleitzeitd.model.report import TaskResult, WorkflowResult
+
+RESULTS_SHOWN = 20
+"""Tasks whose results or errors are listed; of more, the last ones in the document."""
+
+
+def outcome_lines(result: WorkflowResult, *, short: bool) -> list[str]:
+    """Results, then errors; ``short``: cut to what fits a screen."""
+    done = [t for t in result.tasks.values() if t.status == TaskState.DONE.value and t.result is not None]
+    failed = [t for t in result.tasks.values() if t.status == TaskState.FAILED.value]
+    lines = []
+    if done:
+        lines += ["", style("results", bold=True)]
+        shown = done[-RESULTS_SHOWN:] if short else done
+        if len(shown) < len(done):
+            lines.append(f"  ({len(done) - len(shown)} more: gleitzeit result {result.workflow_id})")
+        for task in shown:
+            lines += _result(task, short=short)
+    if failed:
+        lines += ["", style("errors", bold=True)]
+        shown = failed[:RESULTS_SHOWN] if short else failed
+        for task in shown:
+            lines += _error(task)
+        if len(shown) < len(failed):
+            lines.append(f"  ({len(failed) - len(shown)} more: gleitzeit result {result.workflow_id})")
+    return lines
+
+
+def _result(task: TaskResult, *, short: bool) -> list[str]:
+    lines = result_lines(task.result, limit=6 if short else None)
+    return _entry(task.task_id, lines)
+
+
+def _error(task: TaskResult) -> list[str]:
+    if task.error is None:
+        return _entry(task.task_id, ["no reason is known"])
+    first, *rest = [printable(line) for line in task.error.message.strip().splitlines()] or [""]
+    return _entry(task.task_id, [f"[{task.error.name}] {first}", *rest])
+
+
+def _entry(task_id: str, lines: Sequence[str]) -> list[str]:
+    if len(lines) == 1:
+        return [f"  {style(task_id, fg='cyan')}: {lines[0]}"]
+    return [f"  {style(task_id, fg='cyan')}:", *(f"    {line}" for line in lines)]
+
+
+def last_line(result: WorkflowResult) -> str:
+    """``completed in 1.2 s: 5 completed``."""
+    took = between(result.submitted_at, result.finished_at)
+    within = f" {'in' if result.completed else 'after'} {duration(took)}" if took is not None else ""
+    reason = f" ({clipped(printable(result.reason), 60)})" if result.reason else ""
+    return f"{status_text(result.status)}{reason}{within}: {count_text(result.counts())}"

@@ -1,0 +1,246 @@
+"""What is seen while a workflow runs: a live table on a terminal, plain lines anywhere else.
+
+Up to some 30 tasks each has its line; beyond that there is a bar with counts, and lines only for what runs
+and what has failed. The output of tasks scrolls by above.
+"""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+import click
+
+from gleitzeitd.cli.board import Board, Change, Line
+from gleitzeitd.cli.show import clock, count_text, duration, printable, status_text
+from gleitzeitd.events import provider as v
+from gleitzeitd.machines.client import Published
+from gleitzeitd.model.ledger import OutputChunk
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+DETAILED = 30
+"""So many tasks have a line each."""
+SHOWN = 8
+"""So many running, and so many failed tasks, are listed in a summary."""
+FRAMES = 8
+"""Refreshes a second."""
+STATUS_WIDTH = 13
+LINES_KEPT = 16_384
+"""Characters of an unfinished line of output that are kept."""
+
+SYMBOLS = {
+    "pending": "·",
+    "queued": "○",
+    "assigned": "○",
+    "running": "●",
+    "retry_pending": "↻",
+    "completed": "✓",
+    "failed": "✗",
+    "cancelled": "-",
+    "skipped": "-",
+}
+COLOURS = {
+    "completed": "green",
+    "running": "cyan",
+    "assigned": "cyan",
+    "retry_pending": "yellow",
+    "failed": "red",
+    "pending": "dim",
+    "cancelled": "dim",
+    "skipped": "dim",
+}
+
+
+class Progress(Protocol):
+    """Shows what happens to one workflow."""
+
+    def __enter__(self) -> Progress: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def show(self, published: Published) -> None:
+        """Something has happened."""
+        ...
+
+
+class Lines:
+    """Cuts what tasks write into lines; a line may come in several pieces."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, str], str] = {}
+
+    def feed(self, task_id: str, chunks: list[OutputChunk]) -> list[str]:
+        """The lines that are complete now, as ``task | text``."""
+        out = []
+        for chunk in chunks:
+            key = (task_id, chunk.stream)
+            *whole, rest = (self._open.pop(key, "") + chunk.text).split("\n")
+            out += [output_line(task_id, line) for line in whole]
+            if len(rest) > LINES_KEPT:
+                out.append(output_line(task_id, rest))
+            elif rest:
+                self._open[key] = rest
+        return out
+
+    def rest(self) -> list[str]:
+        """What was written without a final end of line."""
+        left, self._open = self._open, {}
+        return [output_line(task_id, text) for (task_id, _), text in left.items()]
+
+
+def output_line(task_id: str, text: str) -> str:
+    """``task | text``; of a line that overwrites itself, what would be seen in the end."""
+    return f"{task_id} | {printable(text.rstrip(chr(13)).rpartition(chr(13))[2])}"
+
+
+def change_line(change: Change, width: int, workflow: str = "workflow") -> str:
+    """``HH:MM:SS  task  state  detail``."""
+    name = (change.task_id or workflow).ljust(width)
+    status = status_text(change.status) + " " * (STATUS_WIDTH - len(change.status))
+    return f"{clock(change.at)}  {name}  {status}  {printable(change.detail)}".rstrip()
+
+
+class Silent:
+    """Shows nothing."""
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def show(self, published: Published) -> None:
+        """Nothing to see."""
+
+
+class Plain(Silent):
+    """One line for each change."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._lines = Lines()
+        self._width = min(30, max([len("workflow"), *map(len, board.lines)]))
+
+    def show(self, published: Published) -> None:
+        """Print it."""
+        event = published.event
+        if isinstance(event, v.TaskOutput):
+            for line in self._lines.feed(event.task_id, event.chunks):
+                click.echo(line)
+            return
+        for change in self._board.apply(event, time.time()):
+            click.echo(change_line(change, self._width))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for line in self._lines.rest():
+            click.echo(line)
+
+
+class Live:
+    """A table that changes in place."""
+
+    def __init__(self, board: Board, console: Console) -> None:
+        from rich.live import Live as RichLive
+
+        self._board = board
+        self._lines = Lines()
+        self._console = console
+        self._begun = time.time()
+        self._live = RichLive(
+            console=console, refresh_per_second=FRAMES, get_renderable=self._render, transient=False
+        )
+
+    def __enter__(self) -> Live:
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._print(self._lines.rest())
+        self._live.__exit__(kind, problem, trace)
+
+    def show(self, published: Published) -> None:
+        """Take it in; the next frame shows it."""
+        event = published.event
+        if isinstance(event, v.TaskOutput):
+            self._print(self._lines.feed(event.task_id, event.chunks))
+        else:
+            self._board.apply(event, time.time())
+
+    def _print(self, lines: list[str]) -> None:
+        from rich.text import Text
+
+        if lines:
+            self._console.print(Text("\n".join(lines)), soft_wrap=True)
+
+    def _render(self) -> RenderableType:
+        room = max(3, self._console.height - 6)
+        if len(self._board.lines) <= min(DETAILED, room):
+            from rich.console import Group
+
+            return Group(self._rows(list(self._board.lines.values())), *self._blocked())
+        return self._summary(min(SHOWN, room // 3))
+
+    def _rows(self, lines: list[Line]) -> RenderableType:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table.grid(padding=(0, 2), expand=False)
+        table.add_column(no_wrap=True, max_width=32, overflow="ellipsis")
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, justify="right", min_width=5)
+        table.add_column(no_wrap=True, overflow="ellipsis")
+        now = time.time()
+        for line in lines:
+            colour = COLOURS.get(line.status, "")
+            again = f"attempt {line.attempt}" if line.attempt > 1 else ""
+            detail = ": ".join(part for part in (again, printable(line.detail)) if part)
+            table.add_row(
+                Text(f"{SYMBOLS.get(line.status, ' ')} {line.task_id}", style=colour),
+                Text(line.status, style=colour),
+                duration(line.seconds(now)),
+                Text(detail),
+            )
+        return table
+
+    def _blocked(self) -> list[RenderableType]:
+        from rich.text import Text
+
+        return [
+            Text(f"{who} blocked: {reason}{'; ' + remedy if remedy else ''}", style="yellow")
+            for reason, (remedy, who) in list(self._board.blocked.items())[:3]
+            if self._board.status == "running"
+        ]
+
+    def _summary(self, most: int) -> RenderableType:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        total, ended = len(self._board.lines), self._board.ended()
+        bar = Table.grid(padding=(0, 2))
+        bar.add_row(
+            ProgressBar(total=total, completed=ended, width=30),
+            f"{ended} of {total}",
+            duration(time.time() - self._begun),
+        )
+        parts: list[RenderableType] = [bar, Text(count_text(self._board.counts()))]
+        for status in ("running", "failed"):
+            lines = [line for line in self._board.lines.values() if line.status == status]
+            if lines:
+                # The newest failures, the oldest that run.
+                parts.append(self._rows(lines[:most] if status == "running" else lines[-most:]))
+            if len(lines) > most:
+                parts.append(Text(f"  and {len(lines) - most} more {status}", style="dim"))
+        return Group(*parts, *self._blocked())

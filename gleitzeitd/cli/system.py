@@ -1,0 +1,298 @@
+"""``gleitzeit components``, ``protocols``, ``providers`` and ``queues``: what the system consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import click
+
+from gleitzeitd.cli.connection import Session, online, working
+from gleitzeitd.cli.options import command, connection_options
+from gleitzeitd.cli.show import (
+    Column,
+    as_json,
+    duration,
+    echo_lines,
+    printable,
+    size,
+    style,
+    table,
+    terminal_width,
+)
+from gleitzeitd.errors import ProtocolNotFound
+from gleitzeitd.events.hub import ComponentInfo
+from gleitzeitd.events.protocol_registry import ProviderInfo
+from gleitzeitd.model.names import SHARDS, Role
+from gleitzeitd.model.protocol import Method, Protocol
+from gleitzeitd.plain import Json, did_you_mean
+
+PROCESS_METRICS = frozenset(
+    {"cpu_percent", "memory_bytes", "open_files", "load_average", "uptime_seconds", "threads"}
+)
+"""Metrics that every component has; the others are its role's own figures."""
+
+
+@command("components")
+@connection_options
+def components() -> None:
+    """Who is connected to the hub, and how busy it is.
+
+    Example:
+      gleitzeit components --hub http://hub.example:8000
+    """
+    _components()
+
+
+@online
+async def _components(session: Session) -> None:
+    found = await session.client.components()
+    if session.options.as_json:
+        click.echo(as_json({"components": [component_plain(each) for each in found]}))
+        return
+    columns = [
+        Column("component", flexible=True),
+        Column("role"),
+        Column("status"),
+        Column("load", right=True),
+        Column("cpu", right=True, optional=2),
+        Column("memory", right=True, optional=3),
+        Column("fds", right=True, optional=6),
+        Column("shards", optional=4, flexible=True),
+        Column("up", right=True, optional=1),
+        Column("host", optional=5, flexible=True),
+        Column("version", optional=7),
+    ]
+    echo_lines(table(columns, [component_row(each) for each in found], terminal_width()))
+
+
+def component_plain(component: ComponentInfo) -> Json:
+    """As ``--json`` prints it."""
+    return {key: getattr(component, key) for key in ComponentInfo.__dataclass_fields__}
+
+
+def component_row(component: ComponentInfo) -> tuple[str, ...]:
+    """One line of the table."""
+    cpu = component.metrics.get("cpu_percent")
+    up = component.metrics.get("uptime_seconds", component.connected_seconds)
+    return (
+        component.component_id,
+        component.component_type.value,
+        component.status,
+        str(component.load),
+        f"{cpu:.0f} %" if isinstance(cpu, int | float) else "",
+        size(component.metrics.get("memory_bytes")),
+        str(component.metrics.get("open_files", "")),
+        shards_text(component.shards),
+        duration(up),
+        component.hostname,
+        component.version,
+    )
+
+
+def shards_text(shards: Sequence[int]) -> str:
+    """``0-3 7``; ``all`` of them."""
+    if len(shards) == SHARDS:
+        return "all"
+    runs: list[list[int]] = []
+    for shard in sorted(shards):
+        if runs and runs[-1][-1] == shard - 1:
+            runs[-1].append(shard)
+        else:
+            runs.append([shard])
+    return " ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+@command("protocols")
+@click.argument("name", required=False)
+@connection_options
+def protocols(name: str | None) -> None:
+    """Which protocols and methods exist.
+
+    With a NAME: what the methods of that protocol take and give.
+
+    Examples:
+      gleitzeit protocols
+      gleitzeit protocols python/v1
+    """
+    _protocols(name)
+
+
+@working
+async def _protocols(session: Session, name: str | None) -> None:
+    answer = await session.client.protocols()
+    if name is None:
+        if session.options.as_json:
+            click.echo(as_json({"protocols": [_protocol_plain(each) for each in answer.protocols]}))
+            return
+        serving = {each.protocol for each in answer.providers}
+        rows = [
+            (
+                each.name,
+                str(sum(1 for one in answer.providers if one.protocol == each.name)),
+                ", ".join(each.methods),
+            )
+            for each in answer.protocols
+        ]
+        columns = [Column("protocol"), Column("providers", right=True), Column("methods", flexible=True)]
+        echo_lines(table(columns, rows, terminal_width()))
+        if not serving:
+            click.echo("no provider is connected; gleitzeitd provider NAME starts one", err=True)
+        return
+    known = {each.name: each for each in answer.protocols}
+    found = known.get(name) or known.get(f"{name}/v1")
+    if found is None:
+        raise ProtocolNotFound(f"there is no protocol {name!r}{did_you_mean(name, known)}")
+    if session.options.as_json:
+        click.echo(as_json(_protocol_plain(found)))
+        return
+    echo_lines(protocol_lines(found))
+
+
+def _protocol_plain(protocol: Protocol) -> Json:
+    return {
+        "name": protocol.name,
+        "description": protocol.description,
+        "methods": {
+            name: {
+                "description": method.description,
+                "parameters": method.parameters,
+                "returns": method.returns,
+            }
+            for name, method in protocol.methods.items()
+        },
+    }
+
+
+def protocol_lines(protocol: Protocol) -> list[str]:
+    """A protocol with the parameters of its methods."""
+    lines = [style(protocol.name, bold=True), *_described(protocol.description, "  ")]
+    for name, method in protocol.methods.items():
+        lines += ["", style(name, bold=True), *_described(method.description, "  ")]
+        lines += [f"    {line}" for line in _parameter_lines(method)]
+        if method.returns:
+            lines.append(f"    -> {_type_text(method.returns)}")
+    return lines
+
+
+def _described(text: str, margin: str) -> list[str]:
+    return [margin + printable(line) for line in text.strip().splitlines()]
+
+
+def _parameter_lines(method: Method) -> list[str]:
+    required = method.parameters.get("required", [])
+    lines = []
+    for name, schema in method.parameters.get("properties", {}).items():
+        schema = schema if isinstance(schema, dict) else {}  # noqa: PLW2901
+        default = f" = {as_json(schema['default'], indent=None)}" if "default" in schema else ""
+        needed = " (required)" if name in required else ""
+        about = f"  {printable(schema['description'])}" if schema.get("description") else ""
+        lines.append(f"{name}: {_type_text(schema)}{default}{needed}{about}")
+    return lines
+
+
+def _type_text(schema: dict[str, Json]) -> str:
+    kind = schema.get("type")
+    if isinstance(kind, list):
+        return " or ".join(map(str, kind))
+    if kind == "array" and isinstance(schema.get("items"), dict):
+        return f"array of {_type_text(schema['items'])}"
+    if kind is None and isinstance(schema.get("anyOf"), list):
+        return " or ".join(_type_text(each) for each in schema["anyOf"])
+    if kind is None and "enum" in schema:
+        return " or ".join(as_json(each, indent=None) for each in schema["enum"])
+    return str(kind or "any")
+
+
+@command("providers")
+@connection_options
+def providers() -> None:
+    """Who serves which protocol, and how.
+
+    Example:
+      gleitzeit providers
+    """
+    _providers()
+
+
+@working
+async def _providers(session: Session) -> None:
+    found = (await session.client.protocols()).providers
+    by_id = {each.component_id: each for each in await session.client.components()}
+    if session.options.as_json:
+        click.echo(as_json({"providers": [_provider_plain(each, by_id) for each in found]}))
+        return
+    if not found:
+        click.echo("no provider is connected; gleitzeitd provider NAME starts one")
+        return
+    columns = [
+        Column("provider", flexible=True),
+        Column("protocol"),
+        Column("running", right=True),
+        Column("capacity", right=True),
+        Column("health", flexible=True),
+        Column("host", optional=1),
+    ]
+    rows = []
+    for each in found:
+        component = by_id.get(each.component_id)
+        load, host = (str(component.load), component.hostname) if component is not None else ("", "")
+        rows.append((each.component_id, each.protocol, load, str(each.capacity), each.health, host))
+    echo_lines(table(columns, rows, terminal_width()))
+
+
+def _provider_plain(provider: ProviderInfo, components: dict[str, ComponentInfo] | Json) -> Json:
+    component: ComponentInfo | None = components.get(provider.component_id)
+    return {
+        "component_id": provider.component_id,
+        "protocol": provider.protocol,
+        "capacity": provider.capacity,
+        "health": provider.health,
+        "running": component.load if component is not None else None,
+        "hostname": component.hostname if component is not None else None,
+    }
+
+
+@command("queues")
+@connection_options
+def queues() -> None:
+    """How much waits, in each queue manager.
+
+    Example:
+      gleitzeit queues
+    """
+    _queues()
+
+
+@online
+async def _queues(session: Session) -> None:
+    managers = [
+        each for each in await session.client.components() if each.component_type is Role.QUEUE_MANAGER
+    ]
+    if session.options.as_json:
+        plain = [
+            {"component_id": each.component_id, "shards": each.shards, **figures(each)} for each in managers
+        ]
+        click.echo(as_json({"queues": plain}))
+        return
+    if not managers:
+        click.echo("no queue manager is connected; gleitzeitd queue-manager starts one")
+        return
+    names = list(dict.fromkeys(name for each in managers for name in figures(each)))
+    columns = [Column("queue manager", flexible=True), Column("shards", flexible=True)]
+    columns += [Column(name.replace("_", " "), right=True, optional=1 + i) for i, name in enumerate(names)]
+    rows = [
+        (each.component_id, shards_text(each.shards), *_values(figures(each), names)) for each in managers
+    ]
+    echo_lines(table(columns, rows, terminal_width()))
+
+
+def figures(component: ComponentInfo) -> dict[str, Json]:
+    """What the role itself reports."""
+    return {key: value for key, value in component.metrics.items() if key not in PROCESS_METRICS}
+
+
+def _values(found: dict[str, Json], names: Iterable[str]) -> list[str]:
+    return [
+        value if isinstance(value, str) else as_json(value, indent=None)
+        for value in (found.get(name, "") for name in names)
+    ]
