@@ -18,12 +18,25 @@ from gleitzeitd.events import persistence as p
 from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.events import provider as v
 from gleitzeitd.events import queue_manager as q
-from gleitzeitd.machines.base import Ask, Call, CancelAsk, Context, Effects, Machine, Request
+from gleitzeitd.machines.base import (
+    Ask,
+    Call,
+    CancelAsk,
+    CancelTimer,
+    Context,
+    Effects,
+    Machine,
+    Request,
+    SetTimer,
+)
 from gleitzeitd.machines.feed import read_entry, stamp_of
 from gleitzeitd.model.names import ComponentId, Role, WorkflowId
 
 HISTORY_PAGE = 500
 """Feed entries fetched at once."""
+LOOK_SECONDS = 5.0
+"""A watched workflow of which nothing has come for so long is looked at: its last fact may have been lost."""
+_LOOK = "watch/look"
 _HISTORY = "watch/history/"
 _SUBSCRIBE = "watch/subscribe/"
 
@@ -62,6 +75,8 @@ class _Watch:
     cursor: int
     """Number of the last entry passed on."""
     fetching: bool = True
+    heard: bool = True
+    """Something has come since the last look."""
     missed: bool = False
     """Something came that the page being fetched may have been read too early to hold."""
 
@@ -88,14 +103,26 @@ class Client(Machine):
 
     def watch(self, topic: str, after: int = 0) -> Effects:
         """Follow a workflow from the entry after ``after`` on; or ``components``, ``queues``, ``*``."""
+        look: Effects = [] if self._watches else [SetTimer(_LOOK, LOOK_SECONDS)]
         self._watches[topic] = _Watch(after, fetching=_has_history(topic))
-        return [Ask(_SUBSCRIBE + topic, h.Subscribe(topics=[topic]))]
+        return [Ask(_SUBSCRIBE + topic, h.Subscribe(topics=[topic])), *look]
 
     def unwatch(self, topic: str) -> Effects:
         """No more of it."""
         self._watches.pop(topic, None)
         stop: Effects = [CancelAsk(_SUBSCRIBE + topic), CancelAsk(_HISTORY + topic)]
+        if not self._watches:
+            stop.append(CancelTimer(_LOOK))
         return [*stop, Ask(f"unsubscribe {topic}", h.Unsubscribe(topics=[topic]))]
+
+    def timer_expired(self, key: str, now: float, at: str) -> Effects:
+        assert key == _LOOK, key
+        effects: Effects = [SetTimer(_LOOK, LOOK_SECONDS)]
+        for topic, watch in self._watches.items():
+            if not watch.heard and not watch.fetching:
+                effects += self._fetch(topic)
+            watch.heard = False
+        return effects
 
     # --- sessions -----------------------------------------------------------------------------
 
@@ -131,7 +158,12 @@ class Client(Machine):
         return self._answer(event, ctx)
 
     def on_persistence_error(self, event: p.PersistenceError, ctx: Context) -> Effects:
-        return self._answer(event, ctx)
+        if ctx.asked is None or not ctx.asked.key.startswith(_HISTORY):
+            return self._answer(event, ctx)
+        watch = self._watches.get(ctx.asked.key.removeprefix(_HISTORY))
+        if watch is not None:
+            watch.fetching = watch.heard = False  # the next look, or the next gap, tries again
+        return []
 
     def on_component_list(self, event: h.ComponentList, ctx: Context) -> Effects:
         return self._answer(event, ctx)
@@ -146,10 +178,19 @@ class Client(Machine):
         return self._answer(event, ctx)
 
     def on_subscribed(self, event: h.Subscribed, ctx: Context) -> Effects:
-        if ctx.asked is None or not ctx.asked.key.startswith(_SUBSCRIBE):
+        if ctx.asked is None:  # a second hub's answer: what went through it until now may be missing
+            return [effect for topic in event.topics for effect in self._refetch(topic)]
+        if not ctx.asked.key.startswith(_SUBSCRIBE):
             return []
         # Only what was published before the subscription has to be fetched.
         return self._fetch(ctx.asked.key.removeprefix(_SUBSCRIBE))
+
+    def _refetch(self, topic: str) -> Effects:
+        watch = self._watches.get(topic)
+        if watch is None or not watch.fetching:
+            return self._fetch(topic)
+        watch.missed = True
+        return []
 
     def on_data_retrieved(self, event: p.DataRetrieved, ctx: Context) -> Effects:
         if ctx.asked is None or not ctx.asked.key.startswith(_HISTORY):
@@ -197,6 +238,7 @@ class Client(Machine):
         if stamp.number <= watch.cursor:
             return []
         watch.cursor = stamp.number
+        watch.heard = True
         return [Call(topic, Published(event, correlation_id))]
 
     def on_component_disconnected(self, event: h.ComponentDisconnected, ctx: Context) -> Effects:

@@ -109,7 +109,6 @@ class Follower(Machine):
         if ctx.asked is None:
             return []
         owned = {claim.shard: claim for claim in event.owned}
-        before = {shard for shard, state in self.shards.items() if state.loaded}
         effects: Effects = []
         for shard in [
             s for s, state in self.shards.items() if s not in owned or owned[s].epoch != state.epoch
@@ -126,8 +125,7 @@ class Follower(Machine):
             if state.loaded and claim.number > state.cursor == state.quiet_at:
                 effects += self._fetch(shard, state)
             state.quiet_at = state.cursor
-        after = {shard for shard, state in self.shards.items() if state.loaded}
-        return effects + ([self._serving()] if after != before else [])
+        return [*effects, self._serving()]  # repeated: a hub may have missed it, or be new
 
     def _load(self, shard: Shard, after: Json = None) -> Effects:
         query = p.QueryData(

@@ -75,12 +75,12 @@ class LedgerPerformer(Performer):
 
     async def _perform(self, call_id: str, request: Request) -> None:
         try:
-            answer: object = await self._answer(request)
+            answer: object = await self.answer(request)
         except GleitzeitError as problem:
             answer = problem
         self.finished(call_id, answer)
 
-    async def _answer(self, request: Request) -> object:
+    async def answer(self, request: Request) -> object:
         match request:
             case Requests.Open():
                 assert self._recovered is not None, "start() comes first"
