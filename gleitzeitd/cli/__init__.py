@@ -7,55 +7,71 @@ Whatever takes long to import is imported where it is used: ``gleitzeit --help``
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
+from importlib import import_module
 from typing import Any
 
 import click
 
 from gleitzeitd import __version__
-from gleitzeitd.cli import change, files, look, reporting, run, system, tracing, watch, why
-from gleitzeitd.cli.options import Command, Options, connection_options
+from gleitzeitd.cli.options import Options, connection_options
 from gleitzeitd.cli.show import as_json
-from gleitzeitd.errors import GleitzeitError
-from gleitzeitd.plain import did_you_mean
+from gleitzeitd.errors import GleitzeitError, MalformedData
+from gleitzeitd.plain import Json, did_you_mean
 
-_COMMANDS: tuple[Command, ...] = (
-    run.run,
-    run.submit,
-    watch.watch,
-    look.status,
-    look.list_workflows,
-    look.result,
-    look.logs,
-    why.why,
-    change.cancel,
-    change.priority,
-    files.validate,
-    files.schema,
-    system.components,
-    system.providers,
-    system.protocols,
-    system.queues,
-    tracing.trace,
-    files.version,
-)
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it."""
+
+_COMMANDS = {
+    "run": ("run", "Run a workflow file, and show how it goes."),
+    "submit": ("run", "Hand a workflow file over to a hub, and return at once."),
+    "watch": ("watch", "Follow a workflow until it has ended."),
+    "status": ("look", "How a workflow stands, or the whole system."),
+    "list": ("look", "Workflows, the newest first."),
+    "result": ("look", "The results of a workflow's tasks."),
+    "logs": ("look", "What tasks have written to standard output and error."),
+    "why": ("why", "Why a workflow or a task is not done."),
+    "cancel": ("change", "Run nothing more of a workflow, and end what runs."),
+    "priority": ("change", "Change the priority of what does not run yet."),
+    "validate": ("files", "Check workflow files without running them."),
+    "schema": ("files", "The JSON Schema of workflow files, for editors."),
+    "components": ("system", "Who is connected to the hub, and how busy it is."),
+    "providers": ("system", "Who serves which protocol, and how."),
+    "protocols": ("system", "Which protocols and methods exist."),
+    "queues": ("system", "How much waits, in each queue manager."),
+    "trace": ("tracing", "The last events that went through the hub."),
+    "version": ("files", "Which version this is."),
+}
+"""Name to the file that has it, and the line about it in ``gleitzeit --help``."""
 
 
 class Commands(click.Group):
     """The commands in the order in which one needs them, with one place where errors end."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """As they were added."""
-        return list(self.commands)
+        """As in the table."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the file that has it."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"gleitzeitd.cli.{_COMMANDS[cmd_name][0]}")
+        found = (each for each in vars(module).values() if isinstance(each, click.Command))
+        return next(each for each in found if each.name == cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """From the table, so that nothing has to be imported."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, about) for name, (_, about) in _COMMANDS.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """With a suggestion for one that does not exist."""
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
-            hint = did_you_mean(args[0], self.commands)
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            hint = did_you_mean(args[0], _COMMANDS)
             raise click.UsageError(f"there is no command {args[0]!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -65,15 +81,23 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except GleitzeitError as problem:
+            from gleitzeitd.cli import reporting
+
             reporting.report(problem, json=options.as_json)
             sys.exit(reporting.exit_code(problem))
         except click.UsageError as problem:
             if not options.as_json:
                 raise
-            click.echo(as_json(reporting.plain_usage(problem)))
+            click.echo(as_json(plain_usage(problem)))
             sys.exit(problem.exit_code)
         except KeyboardInterrupt:
-            sys.exit(reporting.INTERRUPTED)
+            sys.exit(INTERRUPTED)
+
+
+def plain_usage(problem: click.ClickException) -> Json:
+    """What is wrong with the command line, in the form that errors have with ``--json``."""
+    error = {"code": MalformedData.code, "name": MalformedData.name, "message": problem.format_message()}
+    return {"error": error, "problems": []}
 
 
 @click.group("gleitzeit", cls=Commands, context_settings={"help_option_names": ["--help", "-h"]})
@@ -91,16 +115,14 @@ def cli(debug: bool) -> None:
     gleitzeit --hub http://hub.example:8000 submit pipeline.yaml
     gleitzeit why last
     """  # noqa: D301 - click understands it as: keep these lines
+    import logging
+
     log = logging.getLogger()
     if debug:
         logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     elif not log.handlers:
         # The journal is for daemons; what concerns the user is said by the commands themselves.
         log.addHandler(logging.NullHandler())
-
-
-for _each in _COMMANDS:
-    cli.add_command(_each)
 
 
 def main() -> None:

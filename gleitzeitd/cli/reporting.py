@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,13 +17,14 @@ from gleitzeitd.cli.show import as_json, style
 from gleitzeitd.errors import GleitzeitError, WorkflowInvalid
 from gleitzeitd.model.problem import Problem, dotted
 from gleitzeitd.plain import Json
-from gleitzeitd.workflow_file import WorkflowFile
+
+if TYPE_CHECKING:
+    from gleitzeitd.workflow_file import WorkflowFile
 
 FAILED = 1
 REFUSED = 2
 UNREACHABLE = 3
 UNAUTHORISED = 4
-INTERRUPTED = 130
 
 _CODES: tuple[tuple[type[GleitzeitError], int], ...] = (
     (errors.WorkflowInvalid, REFUSED),
@@ -103,11 +105,3 @@ def _problems(problem: GleitzeitError) -> list[Json]:
             "message": found["message"],
         }
     ]
-
-
-def plain_usage(problem: click.ClickException) -> Json:
-    """The same form for a wrong command line."""
-    return {
-        "error": {"code": -32602, "name": "INVALID_PARAMS", "message": problem.format_message()},
-        "problems": [],
-    }
