@@ -145,13 +145,15 @@ class Hub(Machine):
         self._waiting[connection] = Waiting(address=address)
         return [SetTimer(_register_key(connection), self.settings.register_within)]
 
-    def connected(self, connection: str, component_id: str | None, role: str | None, address: str) -> Effects:
-        """Its token was accepted. What it says of itself here, its registration has to repeat.
+    def connected(self, connection: str, component_id: Json, role: Json) -> Effects:
+        """The token of an open connection was accepted.
+
+        What it says of itself here, its registration has to repeat.
 
         Raises:
             NotPermitted: it names no role, or no id, that a component can have.
         """
-        waiting = self._waiting.setdefault(connection, Waiting(address=address))
+        waiting = self._waiting[connection]
         waiting.component_id, waiting.role = claimed(component_id, role, self.component_id)
         waiting.admitted = True
         return []
@@ -185,7 +187,11 @@ class Hub(Machine):
         return effects
 
     def _cut(self, member: Member, reason: str) -> Effects:
-        return [*self._gone(member, reason), Disconnect(member.connection, reason)]
+        return [*self._gone(member, reason), self._disconnect(member.connection, reason)]
+
+    def _disconnect(self, connection: str, reason: str) -> Disconnect:
+        self._warned.pop(connection, None)
+        return Disconnect(connection, reason)
 
     # -- time
 
@@ -200,7 +206,7 @@ class Hub(Machine):
         fields: dict[str, Json] = {"address": waiting.address, "admitted": waiting.admitted}
         return [
             Note("debug", "a connection did not register", fields),
-            Disconnect(connection, f"not registered within {self.settings.register_within:g} s"),
+            self._disconnect(connection, f"not registered within {self.settings.register_within:g} s"),
         ]
 
     def _next_beat(self, now: float) -> SetTimer:
@@ -266,7 +272,7 @@ class Hub(Machine):
             return []  # it was cut; this was still under way
         if not waiting.admitted:
             del self._waiting[connection]
-            return [CancelTimer(_register_key(connection)), Disconnect(connection, "not authenticated")]
+            return [CancelTimer(_register_key(connection)), self._disconnect(connection, "not authenticated")]
         if name != RegisterComponent.name:
             return self.refuse(connection, name, NotPermitted("register_component comes first"), envelope)
         envelope["_source_component"] = waiting.component_id or ComponentId("")
@@ -402,14 +408,14 @@ class Hub(Machine):
         member = self.members.at(connection)
         if member is not None:
             effects += self._gone(member, str(problem))
-        return [*effects, Disconnect(connection, str(problem))]
+        return [*effects, self._disconnect(connection, str(problem))]
 
     def _replaced(self, before: Member, epoch: int) -> Effects:
         reason = "replaced by a newer connection of the same component"
         if epoch > before.epoch:
             return self._cut(before, reason)  # another process: what the old one held is lost
         self.members.remove(before)
-        return [Disconnect(before.connection, reason)]
+        return [self._disconnect(before.connection, reason)]
 
     def on_heartbeat_response(self, event: HeartbeatResponse, ctx: Context) -> Effects:
         member = self._member()
@@ -480,14 +486,6 @@ class Hub(Machine):
         )
 
     # -- figures
-
-    def connected_by_role(self) -> dict[Role, int]:
-        """How many members there are of each role but the hub's."""
-        return {role: len(self.members.of(role)) for role in Role if role is not Role.HUB}
-
-    def queue_depths(self) -> dict[ComponentId, dict[str, Json]]:
-        """The last statistics of each connected queue manager."""
-        return {each.component_id: each.queue_stats for each in self.members.of(Role.QUEUE_MANAGER)}
 
     def figures(self) -> dict[str, Json]:
         return {"components": len(self.members), "events_routed": sum(self.counts.routed.values())}

@@ -95,6 +95,14 @@ class Members:
         """All members of a role, the longest connected first."""
         return self._by_role[role]
 
+    def by_role(self) -> dict[Role, int]:
+        """How many members there are of each role but the hub's."""
+        return {role: len(members) for role, members in self._by_role.items() if role is not Role.HUB}
+
+    def queue_stats(self) -> dict[ComponentId, dict[str, Json]]:
+        """The last statistics of each connected queue manager."""
+        return {each.component_id: each.queue_stats for each in self._by_role[Role.QUEUE_MANAGER]}
+
     def add(self, member: Member) -> None:
         """Enter a member, whose id is free."""
         assert member.component_id not in self._by_id, member

@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 _dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _CONNECT_CHARACTERS = 8192  # of the packet with the token
 _SAMPLE_SECONDS = 10.0
-_WARNED_ADDRESSES = 100
+_WARNINGS = 200  # in all, one per cause and address: whoever repeats himself does not fill the journal
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -90,12 +90,12 @@ class _Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio ha
 
     async def _handle_eio_message(self, eio_sid: str, data: str) -> None:
         connection = self._connections.get(eio_sid)
-        if connection is None:
+        if connection is None or connection.closing:
             return
         kind = data[:1]
         if kind == "0" and not connection.asked and data[1:2] != "/" and len(data) <= _CONNECT_CHARACTERS:
             connection.asked = True
-            if contained(json.loads, data[1:] or "{}", name="connect") is None:
+            if type(_parsed(data[1:] or "{}", fast=False)) is dict:
                 await super()._handle_eio_message(eio_sid, data)
                 return
         elif kind == "1" and data == "1":
@@ -255,20 +255,11 @@ class HubServer:
         try:
             self._check_peer(connection, environ, said.get("token"))
             self._perform(
-                self.hub.connected(
-                    connection.number,
-                    said.get("component_id"),
-                    said.get("component_type"),
-                    connection.address,
-                )
+                self.hub.connected(connection.number, said.get("component_id"), said.get("component_type"))
             )
         except GleitzeitError as problem:
             self.hub.counts.refused[problem.name] += 1
-            if connection.address not in self._warned and len(self._warned) < _WARNED_ADDRESSES:
-                self._warned.add(connection.address)
-                log.warning(
-                    "a connection was refused", extra={"address": connection.address, "error": str(problem)}
-                )
+            self._warn("a connection was refused", connection, str(problem))
             asyncio.get_running_loop().call_later(0.2, connection.abort)  # after the refusal is sent
             raise Refused(
                 f"[{problem.code} {problem.name}] {problem}", {"code": problem.code, "name": problem.name}
@@ -296,9 +287,15 @@ class HubServer:
         if connection.closing:
             return
         self.hub.counts.refused["abuse"] += 1
-        log.warning("a connection was cut", extra={"address": connection.address, "reason": reason})
+        self._warn("a connection was cut", connection, reason)
         connection.abort()
         self.ended(connection, reason)
+
+    def _warn(self, message: str, connection: Connection, reason: str) -> None:
+        cause = f"{message} {connection.address} {reason}"
+        if cause not in self._warned and len(self._warned) < _WARNINGS:
+            self._warned.add(cause)
+            log.warning(message, extra={"address": connection.address, "reason": reason})
 
     # -- events in
 
@@ -419,10 +416,7 @@ class HubServer:
 
     def _overflow(self, connection: Connection) -> None:
         self.hub.counts.refused["overflow"] += 1
-        log.warning(
-            "a connection was cut because it reads too slowly",
-            extra={"address": connection.address, "waiting": len(connection.outbox)},
-        )
+        self._warn("a connection was cut", connection, "it reads too slowly")
         connection.abort()
         # Not now: the machine's effects at hand are to be performed before what follows from this.
         asyncio.get_running_loop().call_soon(

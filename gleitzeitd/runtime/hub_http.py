@@ -90,7 +90,7 @@ class HubFigures(Collector):
             value=counts.heartbeats_missed,
         )
         connected = GaugeMetricFamily("gleitzeit_hub_components", "Components connected", labels=["role"])
-        for role, number in self._hub.connected_by_role().items():
+        for role, number in self._hub.members.by_role().items():
             connected.add_metric([role.value], number)
         yield connected
         yield from self._queues()
@@ -103,7 +103,7 @@ class HubFigures(Collector):
         by_protocol = GaugeMetricFamily(
             "gleitzeit_queue_waiting_by_protocol", "Ready tasks", labels=["component_id", "protocol"]
         )
-        for component_id, stats in self._hub.queue_depths().items():
+        for component_id, stats in self._hub.members.queue_stats().items():
             for figure, value in _numbers(stats):
                 depth.add_metric([component_id, figure], value)
             for protocol, value in _numbers(stats.get("by_protocol")):
@@ -140,7 +140,7 @@ class HubPages:
 
     async def _readyz(self, request: web.Request) -> web.Response:
         self._check(request)
-        connected = self._hub.connected_by_role()
+        connected = self._hub.members.by_role()
         missing = [role.file_name for role in NEEDED if not connected[role]]
         if missing:
             return web.Response(status=503, text=f"not connected: {', '.join(missing)}\n")
