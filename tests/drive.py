@@ -37,7 +37,7 @@ from gleitzeitd.machines.base import (
     SetTimer,
     Tell,
 )
-from gleitzeitd.model.names import ComponentId
+from gleitzeitd.model.names import ComponentId, Role
 
 CORRELATION = "c" * 32
 SOMEBODY = ComponentId("somebody")
@@ -285,6 +285,8 @@ class Dialogue:
                     self.timers[key] = self.now + delay
                 case CancelTimer(key):
                     self.timers.pop(key, None)
+                case Call() if self.machine.role is Role.CLIENT:
+                    pass  # it hands something over, and is never finished
                 case Call(call_id, request):
                     assert call_id not in self.calls, f"the call {call_id!r} is open already"
                     self.calls[call_id] = request

@@ -110,10 +110,11 @@ class Client(Machine):
     def unwatch(self, topic: str) -> Effects:
         """No more of it."""
         self._watches.pop(topic, None)
-        stop: Effects = [CancelAsk(_SUBSCRIBE + topic), CancelAsk(_HISTORY + topic)]
+        stop: Effects = [CancelAsk(_HISTORY + topic)]
         if not self._watches:
             stop.append(CancelTimer(_LOOK))
-        return [*stop, Ask(f"unsubscribe {topic}", h.Unsubscribe(topics=[topic]))]
+        # Under one key: whichever of the two is asked last must not be undone by a repeat of the other.
+        return [*stop, Ask(_SUBSCRIBE + topic, h.Unsubscribe(topics=[topic]))]
 
     def timer_expired(self, key: str, now: float, at: str) -> Effects:
         assert key == _LOOK, key
