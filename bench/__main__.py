@@ -1,0 +1,58 @@
+"""``python -m bench [WORKLOAD ...]``: one JSON line per run on stdout."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.cluster import Daemons
+from bench.workloads import WORKLOADS
+from gleitzeitd import __version__
+
+
+def arguments() -> argparse.Namespace:
+    """What was asked for on the command line."""
+    parser = argparse.ArgumentParser(prog="bench", description="Measure the system with real daemons.")
+    parser.add_argument("workload", nargs="*", help=f"one of {', '.join(WORKLOADS)}; all, if none is named")
+    parser.add_argument("--size", type=int, help="tasks, workflows or seconds; each workload has its own")
+    parser.add_argument("--repeat", type=int, default=1, help="how often to run each (default 1)")
+    parser.add_argument("--synchronous", default="FULL", choices=["FULL", "NORMAL", "OFF"])
+    given = parser.parse_args()
+    unknown = [name for name in given.workload if name not in WORKLOADS]
+    if unknown:
+        parser.error(f"unknown workload {unknown[0]!r}, expected one of {', '.join(WORKLOADS)}")
+    return given
+
+
+async def run(name: str, size: int, synchronous: str) -> None:
+    """One workload at one size, in daemons of its own."""
+    measure, _ = WORKLOADS[name]
+    with tempfile.TemporaryDirectory(prefix="gleitzeit-bench-") as directory:
+        async with Daemons(Path(directory), synchronous=synchronous) as daemons:
+            figures = await measure(daemons, size)
+    line = {
+        "workload": name,
+        "size": size,
+        **figures,
+        "version": __version__,
+        "python": platform.python_version(),
+    }
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Run what was asked for, one after the other."""
+    given = arguments()
+    for name in given.workload or list(WORKLOADS):
+        for size in [given.size] if given.size else WORKLOADS[name][1]:
+            for _ in range(given.repeat):
+                asyncio.run(run(name, size, given.synchronous))
+
+
+main()
