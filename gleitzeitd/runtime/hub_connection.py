@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSMessage, WSMsgType, web
 
 from gleitzeitd.events import CATALOGUE, Kind
 from gleitzeitd.machines.foreign import Foreign
@@ -27,6 +27,7 @@ BATCH_CHARACTERS = 256 * 1024
 CONTROL_CHARACTERS = 64 * 1024  # what is longer is bulk, whatever it is called
 _EVENTS_PER_TURN = 64  # of one connection, before others have their turn
 _FLUSH_SECONDS = 0.5
+_TOO_BIG = 1009  # RFC 6455, 7.4.1
 
 KEY = "gleitzeit.connection"
 """Where a request's environment holds its ``Connection``."""
@@ -208,7 +209,7 @@ class Driver:
             while True:
                 message = await self._socket.receive()
                 if message.type is not WSMsgType.TEXT:
-                    raise OSError(self._reason(message.type))
+                    raise OSError(self._reason(message))
                 packet: str = message.data
                 if packet.startswith("42["):
                     done += self._drivers.on_frame(self._connection, packet)
@@ -231,10 +232,10 @@ class Driver:
                 self._connection.abort()
             raise
 
-    def _reason(self, kind: WSMsgType) -> str:
-        if kind is WSMsgType.BINARY:
+    def _reason(self, message: WSMessage) -> str:
+        if message.type is WSMsgType.BINARY:
             self._drivers.on_abuse(self._connection, "a binary message")
-        elif self._socket.close_code == 1009:  # RFC 6455, 7.4.1: message too big
+        elif message.type is WSMsgType.ERROR and getattr(message.data, "code", None) == _TOO_BIG:
             self._drivers.on_abuse(self._connection, "a message over max_frame_bytes")
         return "the connection has ended"
 
