@@ -9,17 +9,23 @@ from __future__ import annotations
 import asyncio
 import functools
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import click
 
-from gleitzeitd.cli.embedding import databases
+from gleitzeitd.cli.embedding import (
+    databases,
+    databases_to_read,
+    note_for,
+    noted,
+    state_directory,
+)
 from gleitzeitd.cli.options import Options
-from gleitzeitd.errors import StoreLocked
+from gleitzeitd.errors import GleitzeitError, StoreLocked, WorkflowNotFound
 
 if TYPE_CHECKING:
     from gleitzeitd.client import Client
@@ -40,15 +46,12 @@ class Session:
 
 @asynccontextmanager
 async def connected(options: Options, *, works: bool) -> AsyncIterator[Session]:
-    """A connected client; ``works``: with engines and providers, where it has to bring them itself.
+    """A connected client, by way of a hub or of everything in this process.
 
     Raises:
         HubUnreachable, NotAuthenticated: as for the client.
+        StoreLocked: this user has too many runs at the same time.
     """
-    if options.connect is not None:
-        async with options.connect(options, works=works) as session:
-            yield session
-        return
     from gleitzeitd.client import Client
 
     hubs = options.hubs()
@@ -56,37 +59,62 @@ async def connected(options: Options, *, works: bool) -> AsyncIterator[Session]:
         async with Client(hubs, options.secret(), "cli", on_waiting=_waiting(options)) as client:
             yield Session(client, options, embedded=False)
         return
-    async with (
-        _embedded(options, works=works) as system,
-        Client(system.hub_url, system.token, "cli", on_waiting=None) as client,
-    ):
-        yield Session(client, options, embedded=True)
+    for database in databases(options.environment):
+        async with _embedded(database, works=works) as system:
+            if system is None:
+                continue
+            with noted(database, system.hub_url, system.token):
+                async with Client(system.hub_url, system.token, "cli") as client:
+                    yield Session(client, options, embedded=True)
+            return
+    raise StoreLocked(f"all of {state_directory(options.environment)}/gleitzeit*.db are in use")
 
 
 @asynccontextmanager
-async def _embedded(options: Options, *, works: bool) -> AsyncIterator[Embedded]:
+async def _embedded(database: Path, *, works: bool) -> AsyncIterator[Embedded | None]:
+    """The system, or None if another process has the database."""
     from gleitzeitd.runtime.embedded import Embedded
 
-    locked: StoreLocked | None = None
-    for database in databases(options.environment):
-        _make_private(database.parent)
-        system = Embedded(database=database)
+    async with AsyncExitStack() as stack:
         try:
-            await system.__aenter__()
-        except StoreLocked as problem:
-            locked = problem
-            continue
-        try:
-            yield system
-        finally:
-            await system.__aexit__(None, None, None)
-        return
-    assert locked is not None
-    raise locked
+            system = await stack.enter_async_context(Embedded(database=database, works=works))
+        except StoreLocked:
+            yield None
+            return
+        yield system
 
 
-def _make_private(directory: Path) -> None:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+@asynccontextmanager
+async def _looking_at(database: Path, options: Options) -> AsyncIterator[Session]:
+    """What is in a database, by way of the process that has it open, if there is one."""
+    from gleitzeitd.client import Client
+
+    async with _embedded(database, works=False) as system:
+        if system is not None:
+            async with Client(system.hub_url, system.token, "cli") as client:
+                yield Session(client, options, embedded=True)
+            return
+    note = note_for(database)
+    if note is None:
+        raise StoreLocked(f"{database} is in use by another process")
+    async with Client(note.hub_url, note.token, "cli", on_waiting=_waiting(options)) as client:
+        yield Session(client, options, embedded=False)
+
+
+async def _look(options: Options, look: Callable[[Session], Awaitable[int | None]]) -> int | None:
+    """Have it look at the user's databases until it has found what it looks for."""
+    if options.hubs():
+        async with connected(options, works=False) as session:
+            return await look(session)
+    problem: GleitzeitError | None = None
+    for database in databases_to_read(options.environment):
+        try:
+            async with _looking_at(database, options) as session:
+                return await look(session)
+        except (WorkflowNotFound, StoreLocked) as found:
+            problem = problem or found
+    assert problem is not None
+    raise problem
 
 
 def _waiting(options: Options) -> Callable[[str], None]:
@@ -122,13 +150,18 @@ def _command(
         context = click.get_current_context()
         options = context.ensure_object(Options)
 
+        async def work(session: Session) -> int | None:
+            return await function(session, *args, **kwargs)
+
         async def body() -> int | None:
             # What a service manager or `timeout` sends; Ctrl-C is asyncio's own business.
             task = asyncio.current_task()
             assert task is not None
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-            async with connected(options, works=works) as session:
-                return await function(session, *args, **kwargs)
+            if options.connect is None and not works:
+                return await _look(options, work)
+            async with (options.connect or connected)(options, works=works) as session:
+                return await work(session)
 
         try:
             code = asyncio.run(body())

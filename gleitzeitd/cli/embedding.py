@@ -1,32 +1,92 @@
-"""Which database a run without daemons uses: the first of a user's that nobody else has open.
+"""A user's own runs, without daemons: which database, and how others find one that is running.
 
-$XDG_STATE_HOME/gleitzeit/gleitzeit.db, gleitzeit-2.db, gleitzeit-3.db, ...
+    $XDG_STATE_HOME/gleitzeit/gleitzeit.db, gleitzeit-2.db, gleitzeit-3.db, ...
+
+A run takes the first database that nobody has open. While it runs, a note beside the database says where
+its hub is, so that ``gleitzeit watch`` in another terminal sees it. Whoever only looks takes the database
+in use last, and the others after it.
 """
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 DATABASES = 32
 """Runs without daemons that one user can have at the same time."""
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Where a run in another process can be reached."""
+
+    hub_url: str
+    token: str | None
+
+
 def state_directory(environment: Mapping[str, str]) -> Path:
     """Where a user's own runs are kept (XDG Base Directory Specification)."""
     home = environment.get("XDG_STATE_HOME", "")
     # A relative path is to be ignored, the specification says.
-    base = (
-        Path(home)
-        if home.startswith("/")
-        else Path(environment.get("HOME", "~")).expanduser() / ".local/state"
-    )
-    return base / "gleitzeit"
+    if not home.startswith("/"):
+        home = str(Path(environment.get("HOME", "~")).expanduser() / ".local" / "state")
+    return Path(home) / "gleitzeit"
 
 
 def databases(environment: Mapping[str, str]) -> Iterator[Path]:
-    """Those to try, in order."""
+    """Those that a run tries, in order; their directory exists and is the user's alone."""
     directory = state_directory(environment)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     yield directory / "gleitzeit.db"
     for number in range(2, DATABASES + 1):
         yield directory / f"gleitzeit-{number}.db"
+
+
+def databases_to_read(environment: Mapping[str, str]) -> list[Path]:
+    """Those that exist, the one in use last first; the first one, if there is none yet."""
+    everything = list(databases(environment))
+    found = sorted((path for path in everything if path.exists()), key=_last_use, reverse=True)
+    return found or everything[:1]
+
+
+def _last_use(database: Path) -> float:
+    # The newest changes are in the write-ahead log.
+    times = [0.0]
+    for path in (database, Path(f"{database}-wal"), _note_of(database)):
+        with suppress(OSError):
+            times.append(path.stat().st_mtime)
+    return max(times)
+
+
+def _note_of(database: Path) -> Path:
+    return database.with_suffix(".hub.json")
+
+
+@contextmanager
+def noted(database: Path, hub_url: str, token: str | None) -> Iterator[None]:
+    """While this lasts, :func:`note_for` tells others where the hub is."""
+    path = _note_of(database)
+    with suppress(FileNotFoundError):
+        path.unlink()
+    # The token is for this user alone, from the first moment on.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump({"hub_url": hub_url, "token": token}, file)
+    try:
+        yield
+    finally:
+        with suppress(FileNotFoundError):
+            path.unlink()
+
+
+def note_for(database: Path) -> Note | None:
+    """Where the process that has this database open can be reached, as far as it has said so."""
+    try:
+        plain = json.loads(_note_of(database).read_text(encoding="utf-8"))
+        return Note(plain["hub_url"], plain["token"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # None was left, or it is just being written.
