@@ -123,6 +123,8 @@ class _OpenAsk:
     delay: float
     undelivered: bool = False
     """A hub has said that nobody is there, since a connection came up last."""
+    nobody_at: set[str] = field(default_factory=set)
+    """The connections whose hubs have said so in this round."""
     hub: str | None = None
     """The connection that it was sent by last."""
     emissions: deque[str] = field(default_factory=lambda: deque(maxlen=EMISSIONS_LIMIT))
@@ -253,7 +255,7 @@ class Link:
             case h.RegistrationRefused(error=error):
                 self._out.append(Refused(hub, error))
             case h.NoComponentsAvailable():
-                self._undeliverable(event, envelope, now, at)
+                self._undeliverable(hub, event, envelope, now, at)
             case h.EventRefused(error=error):
                 self._refused(event.event, error, envelope, now, at)
             case h.HubLeaving(reason=reason):
@@ -291,11 +293,17 @@ class Link:
         self._send(hub, answer, self._envelope(answer, self._cause_correlation(), None, at))
 
     def _undeliverable(
-        self, notice: h.NoComponentsAvailable, envelope: Envelope, now: float, at: str
+        self, hub: str, notice: h.NoComponentsAvailable, envelope: Envelope, now: float, at: str
     ) -> None:
         key = self._emissions.get(envelope.causation_id or "")
         entry = self._asks.get(key) if key is not None else None
         if entry is not None:
+            entry.nobody_at.add(hub)
+            others = [each for each, up in self._hubs.items() if up and each not in entry.nobody_at]
+            if others:  # only all hubs together know that nobody is there
+                self._emit_ask(entry.ask.key, entry, at, others[0])
+                return
+            entry.nobody_at.clear()
             if not entry.undelivered:
                 entry.undelivered, entry.delay = True, UNDELIVERED_REPEAT
             entry.repeat_at = now + entry.delay
@@ -386,8 +394,8 @@ class Link:
             entry.repeat_at = now + entry.delay
             self._emit_ask(entry.ask.key, entry, at)
 
-    def _emit_ask(self, key: str, entry: _OpenAsk, at: str) -> None:
-        entry.hub = self._hub(after=entry.hub)
+    def _emit_ask(self, key: str, entry: _OpenAsk, at: str, hub: str | None = None) -> None:
+        entry.hub = hub or self._hub(after=entry.hub)
         if entry.hub is None:
             return
         envelope = self._envelope(entry.ask.event, entry.correlation_id, entry.ask.to, at)

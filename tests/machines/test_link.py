@@ -535,3 +535,14 @@ def test_a_subscription_is_made_at_every_hub_and_answered_once():
     for sent in (first, second):
         s.answer(h.Subscribed(topics=["w"]), sent, source="hub")
     assert [asked for _, _, asked in s.machine.heard] == [ask, None]
+
+
+def test_the_machine_hears_that_nobody_is_there_when_every_hub_has_said_so():
+    s = Session(A, B)
+    nobody = h.NoComponentsAvailable(event="find_provider")
+    s.do(Ask("f", FIND))
+    s.answer(nobody, s.sent[0], source="hub")
+    assert [action.hub for action in s.sent] == [A, B] and s.machine.heard == []
+    s.answer(nobody, s.sent[1], source="hub")
+    assert len(s.sent) == 2 and s.machine.heard == [("undeliverable", Ask("f", FIND))]
+    assert s.until(0.25).sent[2].hub == A
