@@ -10,9 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.cluster import Daemons
 from bench.workloads import WORKLOADS
 from gleitzeitd import __version__
+from tests.daemons import Daemons
 
 
 def arguments() -> argparse.Namespace:
@@ -33,7 +33,8 @@ async def run(name: str, size: int, synchronous: str) -> None:
     """One workload at one size, in daemons of its own."""
     measure, _ = WORKLOADS[name]
     with tempfile.TemporaryDirectory(prefix="gleitzeit-bench-") as directory:
-        async with Daemons(Path(directory), synchronous=synchronous) as daemons:
+        environment = {"GLEITZEIT_SQLITE_SYNCHRONOUS": synchronous, "LOG_LEVEL": "warning"}
+        async with Daemons(Path(directory), environment=environment) as daemons:
             figures = await measure(daemons, size)
     line = {
         "workload": name,

@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from bench.cluster import Daemons
 from gleitzeitd.client import Client
 from gleitzeitd.plain import Json
+from tests.daemons import Daemons
 
 
 async def _run(client: Client, document: Json) -> float:

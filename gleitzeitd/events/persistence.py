@@ -80,7 +80,7 @@ class QueryData(Event):
 
     kind_of_data: str
     """``workflow`` (one workflow with its tasks), ``workflows``, ``tasks``, ``results``, ``output``,
-    ``history`` (a workflow's feed), ``feed`` (a shard's, for a role), ``snapshot`` (a shard's, for a role)."""
+    ``history`` (a workflow's feed), and for a role ``feed`` and ``snapshot`` of a shard."""
     workflow_id: WorkflowId | None = None
     task_ids: list[str] = field(default_factory=list)
     shard_number: Shard | None = None

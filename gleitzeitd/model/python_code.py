@@ -278,8 +278,8 @@ def put_in(source: str, found: Scan, value_of: Callable[[Span], Json]) -> str:
         if literal.takes_text:
             edits += _literal_edits(source, literal)
     for span in found.spans:
-        literal = span.literal
-        if span.lone_backslash and literal is not None and not literal.raw and not literal.nested:
+        around = span.literal
+        if span.lone_backslash and around is not None and not around.raw and not around.nested:
             edits.append((span.start - 1, span.start, "\\\\"))
         edits.append((span.start, span.end, _written(span, value_of(span))))
     edits.sort()
