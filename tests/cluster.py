@@ -278,9 +278,7 @@ class Cluster:
         connection = node.connections[hub] = f"{node.name}@{next(self._n)}"
         identity = node.link.identity
         self._perform_hub(hub, self.hubs[hub].opened(connection, "127.0.0.1"))
-        effects = self.hubs[hub].connected(
-            connection, identity.component_id, identity.role.value, "127.0.0.1"
-        )
+        effects = self.hubs[hub].connected(connection, identity.component_id, identity.role.value)
         self._perform_hub(hub, effects)
         self._perform(node, node.link.connected(hub, self.now, AT))
 
