@@ -1,0 +1,397 @@
+"""``gleitzeitd ROLE``: one daemon of gleitzeit, or all of them in one process."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from gleitzeitd import __version__
+from gleitzeitd.config import Loaded, config_files, effective, load, redacted, reference
+from gleitzeitd.errors import ConfigError, GleitzeitError, MalformedData
+from gleitzeitd.model.names import Role
+from gleitzeitd.plain import did_you_mean
+from gleitzeitd.roles import ALIASES, COMPONENTS, EVERYBODY, ROLES, foreign_sections
+from gleitzeitd.runtime import journal
+from gleitzeitd.runtime.security import find_token
+
+if TYPE_CHECKING:
+    from gleitzeitd.runtime.assembly import Assembly
+    from gleitzeitd.runtime.daemon import Daemon
+
+ALL = "all"
+FAILED, USAGE = 1, 2
+BUILTIN = ("echo", "python", "shell", "http")
+"""As ``gleitzeitd.providers.BUILTIN``, which takes long to import."""
+
+log = logging.getLogger("gleitzeitd")
+
+
+def main() -> NoReturn:
+    """Exits with 0; with 1 if it cannot go on; with 2 if the command line or the configuration is wrong."""
+    sys.exit(run(sys.argv[1:], os.environ))
+
+
+def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """The exit code."""
+    options = _parsed(arguments)
+    try:
+        plan = plan_of(options, environment)
+        if options.print_config and not options.effective:
+            sys.stdout.write(plan.reference())
+            return 0
+        parts = plan.load()
+        if options.print_config:
+            sys.stdout.write("\n".join(effective(part.loaded) for part in parts))
+            return 0
+        plan.check(parts)
+    except ConfigError as problem:
+        sys.stderr.writelines(f"gleitzeitd: {line}\n" for line in str(problem).splitlines())
+        return USAGE
+    if options.check_config:
+        sys.stdout.write("ok\n")
+        return 0
+    return _serve(plan, parts)
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    lines = [f"  {role.file_name:21} {spec.about}" for role, spec in ROLES.items()]
+    lines += [
+        f"  {'provider NAME':21} NAME is one of {', '.join(BUILTIN)}",
+        f"  {ALL:21} all of them in one process",
+    ]
+    parser = argparse.ArgumentParser(
+        prog="gleitzeitd",
+        usage="gleitzeitd ROLE [NAME] [OPTIONS]",
+        description="One daemon of gleitzeit.",
+        epilog="roles:\n"
+        + "\n".join(lines)
+        + "\n\nSettings: /etc/gleitzeit/ROLE.toml, and ROLE.d/*.toml beside it; "
+        "--print-config shows all of them.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("role", metavar="ROLE", help="see below")
+    parser.add_argument("name", metavar="NAME", nargs="?", default="", help="which provider")
+    parser.add_argument(
+        "--module", metavar="MODULE:CLASS", default="", help="the class of a provider of your own"
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        action="append",
+        default=[],
+        type=Path,
+        help="read this file instead of those in /etc/gleitzeit; can be repeated",
+    )
+    parser.add_argument("--hub", metavar="URL", action="append", default=[], help="a hub; can be repeated")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="what is logged")
+    parser.add_argument(
+        "--check-config", action="store_true", help="say what is wrong with the configuration, and exit"
+    )
+    parser.add_argument(
+        "--print-config", action="store_true", help="print all settings as TOML, with their meanings"
+    )
+    parser.add_argument(
+        "--effective",
+        action="store_true",
+        help="with --print-config: the values in force, and where each is from",
+    )
+    parser.add_argument("--version", action="version", version=f"gleitzeitd {__version__}")
+    options = parser.parse_args(arguments)
+    names = [*(role.file_name for role in ROLES), ALL]
+    options.role = options.role.replace("_", "-")
+    if options.role not in names:
+        nearest = did_you_mean(options.role, names) or f", expected one of {', '.join(names)}"
+        parser.error(f"there is no role {options.role!r}{nearest}")
+    if options.role != Role.PROVIDER.file_name and (options.name or options.module):
+        parser.error(f"{options.name or '--module'}: only the role provider has a name and a module")
+    if options.role == Role.PROVIDER.file_name and not (options.name or options.module):
+        parser.error(f"which provider? {', '.join(BUILTIN)}, or --module MODULE:CLASS")
+    if options.hub and options.role in (Role.HUB.file_name, ALL):
+        parser.error(f"--hub: the role {options.role} connects to no other hub")
+    if options.effective and not options.print_config:
+        parser.error("--effective goes with --print-config")
+    return options
+
+
+# --- the configuration ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A role that this process plays, and its settings."""
+
+    role: Role
+    label: str
+    """``queue-manager``, ``provider-python``."""
+    assembly: Assembly | None
+    """None: the hub."""
+    loaded: Loaded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    role: Role
+    label: str
+    sections: dict[str, type]
+    assembly: Assembly | None = None
+    provider: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What this process is to be, and where its settings come from."""
+
+    title: str
+    wanted: list[_Wanted]
+    environment: Mapping[str, str]
+    files: list[Path] = field(default_factory=list)
+    hub_urls: list[str] = field(default_factory=list)
+    log_level: str = ""
+
+    def reference(self) -> str:
+        """The file as it is shipped."""
+        sections: dict[str, type] = {}
+        for one in self.wanted:
+            if len(self.wanted) == 1 or one.role is not Role.PROVIDER:
+                sections.update({k: v for k, v in one.sections.items() if k not in COMPONENTS})
+        common = COMPONENTS if len(self.wanted) == 1 and self.wanted[0].assembly is not None else EVERYBODY
+        return reference({**sections, **common}, self.title)
+
+    def load(self) -> list[Part]:
+        """Read all files anew.
+
+        Raises:
+            ConfigError: with a line for everything that is wrong.
+        """
+        parts, problems = [], []
+        for one in self.wanted:
+            try:
+                parts.append(self._load(one))
+            except ConfigError as problem:
+                problems += [line for line in str(problem).splitlines() if line not in problems]
+        if problems:
+            raise ConfigError("\n".join(problems))
+        return parts
+
+    def _load(self, one: _Wanted) -> Part:
+        # In files that are given for all roles, [provider] cannot say which provider it means.
+        several = len(self.wanted) > 1 and one.role is Role.PROVIDER and bool(self.files)
+        loaded = load(
+            one.sections,
+            files=[] if several else config_files(one.role, self.files, provider=one.provider),
+            environment=self.environment,
+            foreign=foreign_sections(set(one.sections)),
+            aliases=ALIASES,
+        )
+        self._override(loaded, "connection", "hub_urls", self.hub_urls, "--hub")
+        self._override(loaded, "log", "level", self.log_level, "--log-level")
+        return Part(role=one.role, label=one.label, assembly=one.assembly, loaded=loaded)
+
+    @staticmethod
+    def _override(loaded: Loaded, section: str, key: str, value: Any, option: str) -> None:
+        if not value or section not in loaded.settings:
+            return
+        try:
+            loaded.settings[section] = replace(loaded.settings[section], **{key: value})
+        except MalformedData as problem:
+            raise ConfigError(f"{option}: {problem.problem}") from None
+        loaded.origin[f"{section}.{key}"] = option
+
+    def check(self, parts: list[Part]) -> None:
+        """What can be found out without running anything.
+
+        Raises:
+            ConfigError: it cannot work.
+        """
+        from gleitzeitd.runtime.hub_address import check_exposure
+        from gleitzeitd.runtime.identity import make_identity
+
+        for part in parts:
+            token = self.token(part)
+            if part.assembly is None:
+                check_exposure(part.loaded.settings["hub"].host, [], token)
+            else:
+                component_id = part.loaded.settings["connection"].component_id
+                part.assembly.build(part.loaded.settings, make_identity(part.role, component_id))
+
+    def token(self, part: Part) -> str | None:
+        """Raises ConfigError."""
+        return find_token(part.loaded.settings["security"].token_file, self.environment)
+
+
+def plan_of(options: argparse.Namespace, environment: Mapping[str, str]) -> Plan:
+    """What the command line asks for.
+
+    Raises:
+        ConfigError: there is no such provider.
+    """
+    if options.role == ALL:
+        wanted = [_hub(), *(_component(role) for role, spec in ROLES.items() if spec.assembly is not None)]
+        # The engine last: it begins to work as soon as it is there.
+        wanted[-1:-1] = [_provider(name) for name in BUILTIN]
+        assert wanted[-1].role is Role.EXECUTION_ENGINE
+        title = "Gleitzeit: settings of all roles (gleitzeitd all)."
+    elif options.role == Role.PROVIDER.file_name:
+        if options.module:
+            sys.path.append(str(Path.cwd()))
+        wanted = [_provider(options.name, options.module)]
+        title = f"Gleitzeit: settings of the provider {wanted[0].provider}."
+    else:
+        role = next(role for role in ROLES if role.file_name == options.role)
+        wanted = [_hub() if role is Role.HUB else _component(role)]
+        title = f"Gleitzeit: settings of the {role.value.replace('_', ' ')}, which {ROLES[role].about}."
+    return Plan(
+        title=title,
+        wanted=wanted,
+        environment=environment,
+        files=options.config,
+        hub_urls=options.hub,
+        log_level=options.log_level or "",
+    )
+
+
+def _hub() -> _Wanted:
+    from gleitzeitd.machines.hub import Settings
+
+    return _Wanted(role=Role.HUB, label=Role.HUB.file_name, sections={"hub": Settings, **EVERYBODY})
+
+
+def _component(role: Role) -> _Wanted:
+    make = ROLES[role].assembly
+    assert make is not None
+    assembly = make()
+    sections = {**assembly.sections, **COMPONENTS}
+    return _Wanted(role=role, label=role.file_name, sections=sections, assembly=assembly)
+
+
+def _provider(name: str, module: str = "") -> _Wanted:
+    from gleitzeitd.runtime.assembly import provider
+
+    assembly = provider(name, module)
+    name = name or module.rpartition(":")[2].lower()
+    return _Wanted(
+        role=Role.PROVIDER,
+        label=f"provider-{name}",
+        sections={**assembly.sections, **COMPONENTS},
+        assembly=assembly,
+        provider=name,
+    )
+
+
+# --- the process ----------------------------------------------------------------------------------
+
+
+def _serve(plan: Plan, parts: list[Part]) -> int:
+    # All imports are here or above: an upgrade may replace files while this process runs.
+    from gleitzeitd.runtime.daemon import supervise
+    from gleitzeitd.runtime.systemd import Notifier
+
+    settings = parts[0].loaded.settings
+    component_id = settings["connection"].component_id if "connection" in settings else ""
+    journal.set_up(
+        settings["log"].level,
+        role=ALL if len(parts) > 1 else parts[0].role.value,
+        component_id=component_id,
+    )
+    reload = _Reload(plan, parts)
+
+    async def body() -> None:
+        await supervise(_daemon(plan, parts), Notifier(os.environ), reload)
+
+    factory = None
+    if importlib.util.find_spec("uvloop") is not None:
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    try:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(body())
+    except ConfigError as problem:
+        log.error("the configuration cannot work", extra={"error": str(problem)})
+        return USAGE
+    except (GleitzeitError, OSError) as problem:
+        log.error("cannot go on", extra={"error": str(problem)})
+        return FAILED
+    except Exception:
+        log.critical("a bug has ended this process", exc_info=True)
+        return FAILED
+    log.info("ended")
+    return 0
+
+
+def _daemon(plan: Plan, parts: list[Part]) -> Daemon:
+    from gleitzeitd.runtime.assembly import component_of
+    from gleitzeitd.runtime.daemon import ComponentDaemon, EmbeddedDaemon, HubDaemon
+    from gleitzeitd.runtime.embedded import Embedded
+    from gleitzeitd.runtime.embedded import Part as Embeddable
+    from gleitzeitd.runtime.identity import make_identity
+
+    first = parts[0]
+    token = plan.token(first)
+    if len(parts) > 1:
+        inside = [
+            Embeddable(role=p.role, label=p.label, assembly=p.assembly, sections=p.loaded.settings)
+            for p in parts
+            if p.assembly is not None
+        ]
+        link = parts[1].loaded.settings["connection"]
+        return EmbeddedDaemon(
+            Embedded(
+                hub=first.loaded.settings["hub"],
+                token=token,
+                parts=inside,
+                link=replace(link, component_id=""),
+            )
+        )
+    if first.assembly is None:
+        return HubDaemon(first.loaded.settings["hub"], token)
+    link = first.loaded.settings["connection"]
+    me = make_identity(first.role, link.component_id, label=first.label)
+    built = first.assembly.build(first.loaded.settings, me)
+    return ComponentDaemon(component_of(built, me, hub_urls=link.hub_urls, token=token, settings=link))
+
+
+class _Reload:
+    """Reads the configuration again: applies the log level, and says what needs a restart."""
+
+    def __init__(self, plan: Plan, parts: list[Part]) -> None:
+        self._plan = plan
+        self._in_force = _values(parts)
+
+    def __call__(self) -> None:
+        try:
+            parts = self._plan.load()
+        except ConfigError as problem:
+            log.error("the configuration is wrong and was not read again", extra={"error": str(problem)})
+            return
+        journal.set_level(parts[0].loaded.settings["log"].level)
+        values = _values(parts)
+        changed = sorted(key for key, value in values.items() if value != self._in_force.get(key))
+        waiting = [key for key in changed if not key.endswith("log.level")]
+        log.info("the configuration was read again", extra={"needs_restart": ", ".join(waiting) or "nothing"})
+
+
+def _values(parts: list[Part]) -> dict[str, Any]:
+    several = len(parts) > 1
+    return {
+        f"{f'{part.label}: ' if several else ''}{section}.{key}": value
+        for part in parts
+        for section, settings in part.loaded.settings.items()
+        for key, value in redacted(settings).items()
+    }
+
+
+if __name__ == "__main__":
+    main()
