@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from gleitzeitd.client import Client
     from gleitzeitd.runtime.embedded import Embedded
 
+CONNECT_SECONDS = 5.0
+"""How long a person waits for a hub."""
+
 P = ParamSpec("P")
 
 
@@ -56,7 +59,13 @@ async def connected(options: Options, *, works: bool) -> AsyncIterator[Session]:
 
     hubs = options.hubs()
     if hubs:
-        async with Client(hubs, options.secret(), "cli", on_waiting=_waiting(options)) as client:
+        async with Client(
+            hubs,
+            options.secret(),
+            "cli",
+            connect_timeout=CONNECT_SECONDS,
+            on_waiting=_waiting(options),
+        ) as client:
             yield Session(client, options, embedded=False)
         return
     for database in databases(options.environment):

@@ -246,6 +246,7 @@ async def _result(session: Session, text: str, task_id: str | None) -> None:
             click.echo(as_json(found.plain()))
             return
         echo_lines(outcome_lines(found, short=False)[1:])
+        click.echo()
         click.echo(last_line(found))
         return
     task = found.tasks[_task_id(found.tasks, task_id)]

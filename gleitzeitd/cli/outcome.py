@@ -17,8 +17,10 @@ from gleitzeitd.cli.show import (
 from gleitzeitd.model.ledger import TaskState
 from gleitzeitd.model.report import TaskResult, WorkflowResult
 
-RESULTS_SHOWN = 20
-"""Tasks whose results or errors are listed; of more, the last ones in the document."""
+LISTED = 20
+"""So many results, and so many errors, are listed in full number."""
+RESULTS_SHOWN = 5
+"""Of more results, so many: the last ones in the document."""
 
 
 def outcome_lines(result: WorkflowResult, *, short: bool) -> list[str]:
@@ -28,14 +30,14 @@ def outcome_lines(result: WorkflowResult, *, short: bool) -> list[str]:
     lines = []
     if done:
         lines += ["", style("results", bold=True)]
-        shown = done[-RESULTS_SHOWN:] if short else done
+        shown = done[-RESULTS_SHOWN:] if short and len(done) > LISTED else done
         if len(shown) < len(done):
             lines.append(f"  ({len(done) - len(shown)} more: gleitzeit result {result.workflow_id})")
         for task in shown:
             lines += _result(task, short=short)
     if failed:
         lines += ["", style("errors", bold=True)]
-        shown = failed[:RESULTS_SHOWN] if short else failed
+        shown = failed[:LISTED] if short else failed
         for task in shown:
             lines += _error(task)
         if len(shown) < len(failed):

@@ -177,6 +177,8 @@ async def _left_behind(session: Session, prepared: Prepared, why: str) -> int:
                 await session.client.cancel(workflow_id, why)
                 async for _ in session.client.watch(workflow_id):
                     pass
+        with suppress(GleitzeitError):
+            click.echo(last_line(await session.client.result(workflow_id)), err=True)
     if session.options.as_json:
         click.echo(as_json((await session.client.result(workflow_id)).plain()))
     return FAILED

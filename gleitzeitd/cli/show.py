@@ -150,11 +150,13 @@ def printable(text: str) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """``0.4 s``, ``12 s``, ``2 min 03 s``, ``1 h 05 min``, ``3 d 04 h``."""
+    """``25 ms``, ``0.4 s``, ``12 s``, ``2 min 03 s``, ``1 h 05 min``, ``3 d 04 h``."""
     if seconds is None:
         return ""
+    if seconds < 0.0995:
+        return f"{max(0.0, seconds) * 1000:.0f} ms"
     if seconds < 9.95:
-        return f"{max(0.0, seconds):.1f} s"
+        return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -221,13 +223,26 @@ def as_json(value: Json, *, indent: int | None = 2) -> str:
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
-def result_lines(value: Json, *, width: int = 76, limit: int | None = 12) -> list[str]:
-    """A task's result, in one line if it fits, else indented; at most ``limit`` lines."""
-    if isinstance(value, str):
-        lines = value.splitlines() or [""]
+def pretty(value: Json, width: int, margin: str = "") -> str:
+    """JSON over as many lines as it takes: whatever fits into one has one."""
+    short = as_json(value, indent=None)
+    if len(short) <= width or not isinstance(value, list | dict) or not value:
+        return short
+    inner = margin + "  "
+    if isinstance(value, dict):
+        heads, values, ends = [f"{as_json(str(key))}: " for key in value], list(value.values()), "{}"
     else:
-        short = as_json(value, indent=None)
-        lines = [short] if len(short) <= width else as_json(value).splitlines()
+        heads, values, ends = [""] * len(value), value, "[]"
+    items = [
+        inner + head + pretty(each, width - 2 - len(head), inner)
+        for head, each in zip(heads, values, strict=True)
+    ]
+    return f"{ends[0]}\n" + ",\n".join(items) + f"\n{margin}{ends[1]}"
+
+
+def result_lines(value: Json, *, width: int = 72, limit: int | None = 12) -> list[str]:
+    """A task's result, in one line if it fits, else indented; at most ``limit`` lines."""
+    lines = value.splitlines() or [""] if isinstance(value, str) else pretty(value, width).splitlines()
     left_out = 0
     if limit is not None and len(lines) > limit:
         left_out = len(lines) - limit + 1

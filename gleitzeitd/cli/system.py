@@ -27,9 +27,9 @@ from gleitzeitd.model.protocol import Method, Protocol
 from gleitzeitd.plain import Json, did_you_mean
 
 PROCESS_METRICS = frozenset(
-    {"cpu_percent", "memory_bytes", "open_files", "load_average", "uptime_seconds", "threads"}
+    {"cpu_percent", "memory_bytes", "open_files", "load_average", "uptime_seconds", "threads", "shards"}
 )
-"""Metrics that every component has; the others are its role's own figures."""
+"""Metrics that are shown otherwise; the others are a role's own figures."""
 
 
 @command("components")

@@ -96,7 +96,7 @@ class Explanation:
         return Cause(
             task_id=task_id,
             status=task.status,
-            reason=f"it {verb} {chain[1]}; {root.task_id} is {root.status}: {cause.reason}",
+            reason=f"it {verb} {chain[1]}; {root.task_id} ({root.status}): {cause.reason}",
             chain=chain,
             remedies=cause.remedies,
         )
@@ -284,7 +284,7 @@ def why_lines(workflow: WorkflowReport, causes: Sequence[Cause], *, whole: bool)
     lines = []
     if whole:
         reason = f": {printable(workflow.reason)}" if workflow.reason else ""
-        lines.append(f"{workflow.workflow_id} is {status_text(workflow.status)}{reason}")
+        lines.append(f"{style(workflow.workflow_id, bold=True)}  {status_text(workflow.status)}{reason}")
         if not causes and workflow.status == "completed":
             lines.append("every task is done")
     for cause in causes[:CAUSES_SHOWN]:
@@ -295,9 +295,8 @@ def why_lines(workflow: WorkflowReport, causes: Sequence[Cause], *, whole: bool)
 
 
 def _cause_lines(cause: Cause) -> list[str]:
-    first, *rest = cause.reason.strip().splitlines() or [""]
-    lines = [f"{style(cause.task_id, bold=True)} is {status_text(cause.status)}: {printable(first)}"]
-    lines += [f"    {printable(line)}" for line in rest]
+    lines = [f"{style(cause.task_id, bold=True)}  {status_text(cause.status)}"]
+    lines += [f"  {printable(line)}" for line in cause.reason.strip().splitlines()]
     if len(cause.chain) > 1:
         shown = cause.chain
         if len(shown) > CHAIN_SHOWN:
