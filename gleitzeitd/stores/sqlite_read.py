@@ -76,7 +76,7 @@ READY_TASKS = (
     "SELECT w.workflow_id, w.correlation_id, t.task_id, t.priority, t.protocol, t.attempt "
     "FROM workflow w CROSS JOIN task t ON t.workflow = w.serial AND t.state = 'queued' "
     f"WHERE w.shard = ? AND {_IS_OPEN} AND w.workflow_id >= ? AND (w.workflow_id > ? OR t.id > ?) "
-    "ORDER BY w.workflow_id, t.id LIMIT ?"
+    "ORDER BY w.workflow_id, w.serial, t.id LIMIT ?"
 )
 TASK_ID = (
     "SELECT t.id FROM workflow w CROSS JOIN task t ON t.workflow = w.serial AND t.task_id = ? "

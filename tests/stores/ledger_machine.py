@@ -1,0 +1,403 @@
+"""The ledger beside a model of a few fields per task, under any order of changes, outdated ones included.
+
+The model knows, for each change, what status the ledger has to answer and where each task is then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from gleitzeitd import errors
+from gleitzeitd.model.change import CancelWorkflow, ChangePriority, Status
+from gleitzeitd.model.ledger import CRASH_LIMIT, ENDED, HELD, TaskState, WorkflowState
+from gleitzeitd.model.names import Role, WorkflowId, shard_of
+from gleitzeitd.model.retry import Backoff, RetryPolicy
+from gleitzeitd.model.workflow import OnLost
+from gleitzeitd.stores.memory import MemoryStore
+from tests.stores.ledger import (
+    AT,
+    BROKEN,
+    E1,
+    E2,
+    accept,
+    all_tasks,
+    all_workflows,
+    check_rules,
+    complete,
+    contents,
+    end,
+    fail,
+    grant,
+    lose,
+    ready,
+    skip,
+    start,
+    take,
+    wake,
+)
+
+GRAPHS = {
+    "chain": {"a": [], "b": ["a"], "c": ["b"]},
+    "fan": {"a": [], "b": ["a"], "c": ["a"]},
+    "join": {"a": [], "b": [], "c": ["a", "b"]},
+    "heap": {"a": [], "b": [], "c": []},
+}
+POLICY = RetryPolicy(max_attempts=3, backoff=Backoff.FIXED, base_delay=1, jitter=False)
+FIRST = WorkflowId("w0")
+NEIGHBOUR = next(WorkflowId(f"w{n}") for n in range(1, 999) if shard_of(f"w{n}") == shard_of(FIRST))
+STRANGER = next(WorkflowId(f"w{n}") for n in range(1, 999) if shard_of(f"w{n}") != shard_of(FIRST))
+WORKFLOWS = st.sampled_from([FIRST, FIRST, NEIGHBOUR, STRANGER])
+SHARDS_USED = sorted({shard_of(FIRST), shard_of(STRANGER)})
+TASKS = st.sampled_from("abc")
+PICKS = st.tuples(st.integers(0, 26), st.sampled_from([False, False, False, True]))
+"""A number, and whether any task will do instead of one of which the change can be true."""
+RARELY = st.sampled_from([False, False, False, False, True])
+"""Whether the one who asks is outdated."""
+S, OK, STALE, DUPLICATE = TaskState, Status.OK, Status.STALE, Status.DUPLICATE
+FAILURES = {
+    "once more": BROKEN,
+    "for good": errors.ParameterInvalid("no").info(),
+    "busy": errors.ProviderOverloaded("full").info(),
+    "gone": errors.ProviderNotAvailable("gone").info(),
+    "cancelled": errors.TaskCancelled("stop").info(),
+}
+
+ENDS = ["once more", "once more", "busy", "busy", "gone", "gone", "done", "done", "for good", "cancelled"]
+
+
+@dataclass
+class ModelTask:
+    needs: list[str]
+    on_lost: OnLost
+    state: TaskState = S.PENDING
+    attempt: int = 0
+    engine: str | None = None
+    failures: int = 0
+    crashes: int = 0
+    reported: bool = False
+    """The engine has said how the last attempt ended."""
+
+    def is_of(self, attempt, engine):
+        return self.attempt == attempt and self.engine == engine
+
+    @property
+    def may_end(self):
+        return self.state in HELD or (self.state is S.READY and self.attempt > 0 and not self.reported)
+
+
+@dataclass
+class ModelWorkflow:
+    digest: str
+    tasks: dict[str, ModelTask] = field(default_factory=dict)
+    state: WorkflowState = WorkflowState.RUNNING
+
+    @property
+    def open_tasks(self):
+        return sum(task.state not in ENDED for task in self.tasks.values())
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Over a store in memory; a subclass can have others beside it."""
+
+    def __init__(self):
+        super().__init__()
+        self.store = MemoryStore()
+        self.workflows = {}
+        self.epochs = dict.fromkeys([(role, shard) for role in Role for shard in SHARDS_USED], 0)
+        self.last = None
+
+    def wait(self, coroutine):
+        """The result of a coroutine of a store in memory, which never waits."""
+        try:
+            coroutine.send(None)
+        except StopIteration as end_of_it:
+            return end_of_it.value
+        raise AssertionError("a store in memory waited")
+
+    def commit(self, change):
+        (outcome,) = self.wait(self.store.commit([change], AT))
+        return outcome
+
+    def ask(self, change, expected):
+        """Whatever is not OK has no effect."""
+        before = None if expected is OK else self.wait(contents(self.store))
+        outcome = self.commit(change)
+        assert outcome.status is expected
+        if before is not None:
+            assert self.wait(contents(self.store)) == before
+            assert not outcome.facts
+            assert not outcome.executions
+            assert not outcome.released
+            assert not outcome.waking
+        self.last = change
+        self.agree()
+        return outcome
+
+    def agree(self):
+        kept = {row.workflow_id: row for row in self.wait(all_workflows(self.store))}
+        assert kept.keys() == self.workflows.keys()
+        for workflow_id, model in self.workflows.items():
+            row = kept[workflow_id]
+            assert (row.state, row.open_tasks) == (model.state, model.open_tasks)
+            for task in self.wait(all_tasks(self.store, workflow_id)):
+                mine = model.tasks[task.task_id]
+                found = (task.state, task.attempt, task.owner, task.failures, task.crashes)
+                assert found == (mine.state, mine.attempt, mine.engine, mine.failures, mine.crashes)
+
+    def pick(self, which, can_be):
+        """A task, the model's of it, and its attempt."""
+        number, any_will_do = which
+        found = [
+            (workflow_id, name)
+            for workflow_id, model in self.workflows.items()
+            for name, task in model.tasks.items()
+            if any_will_do or can_be(task)
+        ]
+        workflow_id, name = found[number % len(found)] if found else (STRANGER, "a")
+        task = self.task(workflow_id, name)
+        return workflow_id, name, task, 1 if task is None else task.attempt
+
+    def epoch(self, role, workflow_id, outdated):
+        return self.epochs[role, shard_of(workflow_id)] - outdated
+
+    def task(self, workflow_id, name):
+        model = self.workflows.get(workflow_id)
+        return None if model is None else model.tasks[name]
+
+    def reporter(self, task, stranger):
+        """The engine that holds the task, or another one."""
+        holder = E1 if task is None or task.engine is None else task.engine
+        return holder if not stranger else E2 if holder == E1 else E1
+
+    # --- what can be asked ------------------------------------------------------------------------
+
+    @initialize()
+    def owners(self):
+        self.take_shards(Role.DEPENDENCY_RESOLVER)
+        self.take_shards(Role.QUEUE_MANAGER)
+        self.submit(FIRST, "heap", OnLost.RERUN, "d", False)
+        self.make_ready(FIRST, ["a", "b"], False)
+
+    @rule(number=st.integers(0, 26))
+    def serve(self, number):
+        """The two next steps of a task, so that walks get far."""
+        self.lease((number, False), E1, False, False, False)
+        self.start_task((number, False), False, False)
+
+    @rule(role=st.sampled_from([Role.DEPENDENCY_RESOLVER, Role.QUEUE_MANAGER]))
+    def take_shards(self, role):
+        for shard in SHARDS_USED:
+            self.epochs[role, shard] += 1
+        self.ask(take(role, SHARDS_USED), OK)
+        self.last = None  # the same owner again is another ownership
+
+    @rule(
+        workflow_id=WORKFLOWS,
+        graph=st.sampled_from(sorted(GRAPHS)),
+        on_lost=st.sampled_from(OnLost),
+        digest=st.sampled_from("dde"),
+        outdated=RARELY,
+    )
+    def submit(self, workflow_id, graph, on_lost, digest, outdated):
+        epoch = self.epoch(Role.DEPENDENCY_RESOLVER, workflow_id, outdated)
+        change = accept(workflow_id, GRAPHS[graph], digest=digest, epoch=epoch, retry=POLICY, on_lost=on_lost)
+        kept = self.workflows.get(workflow_id)
+        if kept is not None:
+            self.ask(change, DUPLICATE if kept.digest == digest else Status.CONFLICT)
+        elif outdated:
+            self.ask(change, STALE)
+        else:
+            tasks = {name: ModelTask(needs, on_lost) for name, needs in GRAPHS[graph].items()}
+            self.workflows[workflow_id] = ModelWorkflow(digest, tasks)
+            self.ask(change, OK)
+
+    @rule(workflow_id=WORKFLOWS, names=st.lists(TASKS, min_size=1, max_size=3), outdated=RARELY)
+    def make_ready(self, workflow_id, names, outdated):
+        epoch = self.epoch(Role.DEPENDENCY_RESOLVER, workflow_id, outdated)
+        change = ready(*names, workflow_id=workflow_id, epoch=epoch)
+        model = self.workflows.get(workflow_id)
+        if model is None or outdated:
+            self.ask(change, Status.MISSING if model is None else STALE)
+            return
+        freed = []
+        for name in dict.fromkeys(names):
+            task = model.tasks[name]
+            needed = [model.tasks[one].state for one in task.needs]
+            if model.state is WorkflowState.RUNNING and task.state is S.PENDING and set(needed) <= {S.DONE}:
+                freed.append(name)
+        for name in freed:
+            model.tasks[name].state = S.READY
+        outcome = self.ask(change, OK if freed else DUPLICATE)
+        if freed:
+            assert [each["task_id"] for each in outcome.facts[0].body["tasks"]] == freed
+
+    @rule(workflow_id=WORKFLOWS, name=TASKS, failed=st.booleans(), outdated=RARELY)
+    def skip_task(self, workflow_id, name, failed, outdated):
+        epoch = self.epoch(Role.DEPENDENCY_RESOLVER, workflow_id, outdated)
+        change = skip(name, workflow_id=workflow_id, epoch=epoch, failed=failed)
+        task = self.task(workflow_id, name)
+        if task is None or outdated:
+            self.ask(change, Status.MISSING if task is None else STALE)
+        elif task.state is S.PENDING:
+            task.state = S.FAILED if failed else S.SKIPPED
+            self.ask(change, OK)
+        else:
+            self.ask(change, DUPLICATE)
+
+    @rule(which=PICKS, engine=st.sampled_from([E1, E2]), behind=RARELY, outdated=RARELY, astray=RARELY)
+    def lease(self, which, engine, behind, outdated, astray):
+        workflow_id, name, task, attempt = self.pick(which, lambda task: task.state is S.READY)
+        attempt -= behind
+        shard = shard_of(workflow_id)
+        if astray:
+            shard = next(one for one in SHARDS_USED if one != shard)
+        epoch = self.epochs[Role.QUEUE_MANAGER, shard] - outdated
+        change = grant(
+            name, name, workflow_id=workflow_id, attempt=attempt, engine=engine, epoch=epoch, shard=shard
+        )
+        granted = task is not None and task.state is S.READY and not (behind or outdated or astray)
+        if granted:
+            task.state, task.attempt, task.engine, task.reported = S.LEASED, attempt + 1, engine, False
+        outcome = self.ask(change, STALE if outdated else OK)
+        assert [each.attempt for each in outcome.executions] == ([attempt + 1] if granted else [])
+        assert len(outcome.refused) == 2 - granted
+
+    @rule(which=PICKS, behind=RARELY, stranger=RARELY)
+    def start_task(self, which, behind, stranger):
+        workflow_id, name, task, attempt = self.pick(which, lambda task: task.state is S.LEASED)
+        attempt -= behind
+        engine = self.reporter(task, stranger)
+        change = start(name, attempt, workflow_id=workflow_id, engine=engine)
+        if task is None or not task.is_of(attempt, engine):
+            self.ask(change, STALE)
+        elif task.state is S.LEASED:
+            task.state = S.RUNNING
+            self.ask(change, OK)
+        else:
+            self.ask(change, STALE if task.may_end and task.state is S.READY else DUPLICATE)
+
+    @rule(which=PICKS, behind=RARELY, stranger=RARELY, how=st.sampled_from(ENDS), output=st.booleans())
+    def report(self, which, behind, stranger, how, output):
+        workflow_id, name, task, attempt = self.pick(
+            which, lambda task: task.state in HELD or task.attempt * (task.state is S.READY)
+        )
+        who = {"workflow_id": workflow_id, "engine": self.reporter(task, stranger)}
+        attempt -= behind
+        written = ["some"] if output else []
+        if how == "done":
+            change = complete(name, attempt, **who, result={"n": attempt}, output=written)
+        else:
+            change = fail(name, attempt, **who, error=FAILURES[how], output=written)
+        if task is None or not task.is_of(attempt, who["engine"]):
+            self.ask(change, STALE)
+        elif not task.may_end or (how == "gone" and task.state is S.READY):
+            self.ask(change, DUPLICATE)
+        else:
+            self._ended(workflow_id, task, how)
+            outcome = self.ask(change, OK)
+            assert bool(outcome.waking) == (task.state is S.RETRY)
+
+    def _ended(self, workflow_id, task, how):
+        if how == "gone":
+            self._lost(workflow_id, task)
+        elif how == "done":
+            task.state, task.reported = S.DONE, True
+        else:
+            self._failed(workflow_id, task, how)
+
+    def _failed(self, workflow_id, task, how):
+        task.reported = True
+        if how == "cancelled" or self.workflows[workflow_id].state is WorkflowState.CANCELLING:
+            task.state = S.CANCELLED
+        elif how == "busy":
+            task.state = S.RETRY
+        else:
+            task.failures += 1
+            again = how == "once more" and task.failures < POLICY.max_attempts
+            task.state = S.RETRY if again else S.FAILED
+
+    def _lost(self, workflow_id, task):
+        if self.workflows[workflow_id].state is WorkflowState.CANCELLING:
+            task.state = S.CANCELLED
+            return
+        task.crashes += 1
+        poison = task.crashes >= CRASH_LIMIT
+        once = task.on_lost is OnLost.FAIL and task.state is S.RUNNING
+        task.state = S.FAILED if poison or once else S.READY
+
+    @rule(which=PICKS, behind=RARELY)
+    def lose_attempt(self, which, behind):
+        workflow_id, name, task, attempt = self.pick(which, lambda task: task.state in HELD)
+        attempt -= behind
+        change = lose(name, attempt, workflow_id=workflow_id)
+        if task is None or behind or task.state not in HELD:
+            self.ask(change, STALE)
+        else:
+            self._lost(workflow_id, task)
+            self.ask(change, OK)
+
+    @rule(which=PICKS, behind=RARELY)
+    def wake_task(self, which, behind):
+        workflow_id, name, task, attempt = self.pick(which, lambda task: task.state is S.RETRY)
+        attempt -= behind
+        change = wake(name, attempt, workflow_id=workflow_id)
+        if task is None or behind or task.state is not S.RETRY:
+            self.ask(change, STALE)
+        else:
+            task.state = S.READY
+            self.ask(change, OK)
+
+    @rule(workflow_id=WORKFLOWS, outdated=RARELY)
+    def end_workflow(self, workflow_id, outdated):
+        epoch = self.epoch(Role.DEPENDENCY_RESOLVER, workflow_id, outdated)
+        change = end(workflow_id=workflow_id, epoch=epoch)
+        model = self.workflows.get(workflow_id)
+        if model is None:
+            self.ask(change, Status.MISSING)
+        elif model.state is WorkflowState.COMPLETED:
+            self.ask(change, DUPLICATE)
+        elif outdated or model.open_tasks:
+            self.ask(change, STALE)
+        else:
+            model.state = WorkflowState.COMPLETED
+            self.ask(change, OK)
+
+    @rule(workflow_id=st.sampled_from([NEIGHBOUR, STRANGER]))
+    def cancel_workflow(self, workflow_id):
+        change = CancelWorkflow(workflow_id=workflow_id, reason="enough")
+        model = self.workflows.get(workflow_id)
+        if model is None:
+            self.ask(change, Status.MISSING)
+        elif model.state is WorkflowState.COMPLETED:
+            self.ask(change, STALE)
+        else:
+            first = model.state is WorkflowState.RUNNING
+            model.state = WorkflowState.CANCELLING
+            held = [task for task in model.tasks.values() if task.state in HELD]
+            for task in model.tasks.values():
+                if task.state not in HELD and task.state not in ENDED:
+                    task.state = S.CANCELLED
+            outcome = self.ask(change, OK if first else DUPLICATE)
+            assert len(outcome.cancel) == len(held)
+
+    @rule(workflow_id=WORKFLOWS, name=TASKS)
+    def change_priority(self, workflow_id, name):
+        change = ChangePriority(workflow_id=workflow_id, task_ids=[name], priority=4)
+        self.ask(change, OK if workflow_id in self.workflows else Status.MISSING)
+
+    @rule()
+    def ask_again(self):
+        """Whatever was asked last: now it is so already."""
+        if self.last is None:
+            return
+        before = self.wait(contents(self.store))
+        outcome = self.commit(self.last)
+        assert self.wait(contents(self.store)) == before
+        assert not outcome.facts
+        assert not outcome.executions
+
+    def teardown(self):
+        self.wait(check_rules(self.store))

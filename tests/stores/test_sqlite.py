@@ -1,0 +1,291 @@
+"""What only SQLite can do wrong: files, processes, disks, versions."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import settings
+
+from gleitzeitd.errors import StoreCorrupt, StoreError, StoreLocked
+from gleitzeitd.model.ledger import Audience, TaskState
+from gleitzeitd.model.names import WorkflowId, shard_of
+from gleitzeitd.stores import sqlite_read
+from gleitzeitd.stores.sqlite import Settings, SqliteStore
+from tests.stores.ledger import AT, OWNED, W, accept, check_rules, complete, contents, done, grant, ready
+from tests.stores.ledger_machine import LedgerMachine
+
+ROOT = Path(__file__).parents[2]
+
+
+class BothStores(LedgerMachine):
+    """Whatever the store in memory answers, SQLite answers."""
+
+    def __init__(self):
+        super().__init__()
+        self.folder = TemporaryDirectory()
+        self.runner = asyncio.Runner()
+        self.sqlite = SqliteStore(Path(self.folder.name) / "db", synchronous="OFF")
+        self.runner.run(self.sqlite.open())
+
+    def commit(self, change):
+        expected = super().commit(change)
+        assert self.runner.run(self.sqlite.commit([change], AT)) == [expected]
+        return expected
+
+    def teardown(self):
+        try:
+            assert self.runner.run(contents(self.sqlite)) == self.wait(contents(self.store))
+        finally:
+            self.runner.run(self.sqlite.close())
+            self.runner.close()
+            self.folder.cleanup()
+
+
+TestBothStores = BothStores.TestCase
+TestBothStores.settings = settings(max_examples=15, stateful_step_count=40)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+async def store(path):
+    store = SqliteStore(path)
+    await store.open()
+    yield store
+    await store.close()
+
+
+def python(code, *arguments, **options):
+    """Another process."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, **options)
+
+
+async def test_one_process_at_a_time_has_it(store, path):
+    with pytest.raises(StoreLocked, match=rf"{path} is in use by process {os.getpid()}"):
+        await SqliteStore(path).open()
+    await store.close()
+    other = SqliteStore(path)
+    await other.open()
+    await other.close()
+
+
+async def test_another_process_that_has_it_is_named(path):
+    code = """if True:
+        import asyncio, sys
+        from gleitzeitd.stores.sqlite import SqliteStore
+        asyncio.run(SqliteStore(sys.argv[1]).open())
+        print("open", flush=True)
+        sys.stdin.read()
+        import os; os._exit(0)
+    """
+    with python(code, path, stdin=subprocess.PIPE) as other:
+        try:
+            assert other.stdout.readline() == "open\n"
+            with pytest.raises(StoreLocked, match=f"process {other.pid}"):
+                await SqliteStore(path).open()
+        finally:
+            other.kill()
+    late = SqliteStore(path)
+    await late.open()
+    await late.close()
+
+
+async def test_others_may_look_at_the_file(store, path):
+    await store.commit([*OWNED, accept()], AT)
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT workflow_id, open_tasks FROM workflow").fetchall() == [("w", 3)]
+    db.close()
+
+
+WORK = """if True:
+    import asyncio, itertools, sys
+    from gleitzeitd.stores.sqlite import SqliteStore
+    from gleitzeitd.model.names import WorkflowId
+    from tests.stores.ledger import *
+
+    async def main():
+        store = SqliteStore(sys.argv[1])
+        await store.open()
+        start = len(await all_workflows(store))
+        await store.commit(OWNED if not start else [], AT)
+        for number in itertools.count(start):
+            one = WorkflowId(f"w{number}")
+            for changes in (
+                [accept(one), *done("a", workflow_id=one, result="x" * 5000)],
+                [*done("b", workflow_id=one, result=[1]), ready("c", workflow_id=one)],
+                [grant("c", workflow_id=one), complete("c", workflow_id=one), end(workflow_id=one)],
+            ):
+                await store.commit(changes, AT)
+                print(one, flush=True)
+
+    asyncio.run(main())
+"""
+
+
+async def test_a_kill_in_the_middle_of_commits_leaves_whole_ones(path):
+    answered = []
+    for lines in (1, 17, 40, 64):
+        with python(WORK, path) as worker:
+            for _ in range(lines):
+                answered.append(worker.stdout.readline().strip())
+            worker.send_signal(signal.SIGKILL)
+            answered += worker.stdout.read().split()
+        store = SqliteStore(path)
+        await store.open()
+        try:
+            await check_rules(store)
+            for one in set(answered):
+                row = await store.workflow(WorkflowId(one))
+                # After the n-th answer, n of its three tasks are known to be done; more may be.
+                assert row.tasks - row.open_tasks >= min(answered.count(one), 3)
+                assert row.open_tasks in (2, 1, 0)
+        finally:
+            await store.close()
+    assert len(answered) >= 100
+
+
+async def test_a_full_disk_fails_the_commit_and_nothing_else(store, path):
+    await store.commit([*OWNED, accept()], AT)
+    before = await contents(store)
+    size = path.with_name("ledger.db-wal").stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10_000, hard))
+    try:
+        with pytest.raises(StoreError, match=r"ledger.db could not be written: .+"):
+            await store.commit(done("a", result="x" * 1_000_000), AT)
+        assert await contents(store) == before
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    await store.commit(done("a", result="x" * 1_000_000), AT)
+    await check_rules(store)
+    assert len((await store.results(W, []))["a"]) == 1_000_000
+
+
+async def test_at_its_limit_the_file_stops_growing_and_can_still_be_read(path):
+    store = SqliteStore(path, limit_megabytes=1)
+    await store.open()
+    try:
+        await store.commit([*OWNED, accept()], AT)
+        with pytest.raises(StoreError, match="full"):
+            await store.commit(done("a", result="x" * 2_000_000), AT)
+        assert (await store.tasks(W, -1, 1))[0].state is TaskState.PENDING
+        await store.commit(done("a", result="x"), AT)
+    finally:
+        await store.close()
+
+
+async def test_somebody_else_who_writes_is_waited_for_and_then_told_of(path):
+    store = SqliteStore(path, busy_seconds=0.05)
+    await store.open()
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="locked"):
+            await store.commit(OWNED, AT)
+        db.execute("ROLLBACK")
+        await store.commit(OWNED, AT)
+    finally:
+        db.close()
+        await store.close()
+
+
+async def filled(path):
+    """A closed store of some size."""
+    store = SqliteStore(path)
+    await store.open()
+    await store.commit([*OWNED, accept(graph={f"t{n}": [] for n in range(2000)})], AT)
+    await store.close()
+
+
+@pytest.mark.parametrize("place", [0, 30_000])
+async def test_a_damaged_file_is_refused_with_what_to_do(path, place):
+    await filled(path)
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(b"damage " * 3000)
+    store = SqliteStore(path)
+    with pytest.raises(StoreCorrupt, match=r"ledger\.db is damaged .*Stop the daemon.* restore a backup"):
+        await store.open()
+    path.unlink()
+    await store.open()
+    await store.close()
+
+
+async def test_a_file_of_a_newer_version_is_refused_untouched(path):
+    await filled(path)
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(StoreCorrupt, match=r"newer version \(schema 99, known is \d+\)"):
+        await SqliteStore(path).open()
+
+
+async def test_a_database_of_another_program_is_refused_untouched(path):
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE mine (x)")
+    db.close()
+    content = path.read_bytes()
+    with pytest.raises(StoreCorrupt, match="another program"):
+        await SqliteStore(path).open()
+    assert path.read_bytes() == content
+
+
+async def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(StoreError, match=r"nowhere/ledger\.db\.lock could not be opened: No such file"):
+        await SqliteStore(tmp_path / "nowhere" / "ledger.db").open()
+
+
+async def test_a_store_that_is_not_open_says_so(path):
+    store = SqliteStore(path)
+    with pytest.raises(StoreError, match="is not open"):
+        await store.commit([], AT)
+    await store.close()
+    await store.open()
+    await store.close()
+    with pytest.raises(StoreError, match="is not open"):
+        await store.workflow(W)
+
+
+async def test_settings_describe_a_store(path):
+    store = SqliteStore.of(Settings(path=str(path), synchronous="NORMAL", check=False))
+    await store.open()
+    await store.close()
+    assert path.exists()
+
+
+async def test_a_long_read_does_not_hold_a_commit_up(store):
+    await store.commit([*OWNED, accept(graph={f"t{n}": [] for n in range(3000)})], AT)
+    reads = [asyncio.create_task(store.open_workflows(shard_of(W), None, 10)) for _ in range(20)]
+    await store.commit([ready("t0"), grant("t0"), complete("t0", result=1)], AT)
+    assert not reads[-1].done()
+    await asyncio.gather(*reads)
+    assert len(await store.feed(shard_of(W), Audience.NONE, 0, 9)) == 2
+
+
+QUERIES = [
+    *(getattr(sqlite_read, name) for name in dir(sqlite_read) if name.isupper() and name[0] != "_"),
+    sqlite_read.listing(None, None, None)[0],
+    sqlite_read.listing("running", None, f"{AT}/w")[0],
+]
+
+
+@pytest.mark.parametrize("sql", [each for each in QUERIES if isinstance(each, str) and "SELECT" in each])
+async def test_every_read_goes_by_an_index_and_sorts_nothing(store, path, sql):
+    db = sqlite3.connect(path)
+    plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", [0] * sql.count("?"))]
+    db.close()
+    assert not [step for step in plan if "TEMP B-TREE" in step]
+    assert not [step for step in plan if step.startswith("SCAN") and "USING" not in step]
