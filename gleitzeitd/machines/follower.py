@@ -27,6 +27,9 @@ PAGE = 500
 _SNAPSHOT = "snapshot/"
 _FEED = "feed/"
 _CLAIM = "claim"
+_LEFT = "left"
+LEAVE_SECONDS = 1.0
+"""How long to wait for the ledger to take the shards back; later it notices by itself."""
 
 
 @dataclass(slots=True)
@@ -94,13 +97,18 @@ class Follower(Machine):
         return Tell(h.ServeShards(shards=serving))
 
     def timer_expired(self, key: str, now: float, at: str) -> Effects:
+        if key == _LEFT:
+            for shard in list(self.shards):
+                del self.shards[shard]
+                self.forget(shard)
+            return []
         assert key == _CLAIM, key
         return self._claim()
 
     def drain(self, now: float, at: str) -> Effects:
         """Another takes the shards over at once, instead of after a silence."""
         self.leaving = True
-        return self._claim()
+        return [*self._claim(), SetTimer(_LEFT, LEAVE_SECONDS)]
 
     def drained(self) -> bool:
         return self.leaving and not self.shards
