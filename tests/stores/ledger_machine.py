@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from gleitzeitd import errors
-from gleitzeitd.model.change import CancelWorkflow, ChangePriority, Status
+from gleitzeitd.model.change import CancelWorkflow, ChangePriority, FailTask, Status
 from gleitzeitd.model.ledger import CRASH_LIMIT, ENDED, HELD, TaskState, WorkflowState
 from gleitzeitd.model.names import Role, WorkflowId, shard_of
 from gleitzeitd.model.retry import Backoff, RetryPolicy
@@ -193,6 +193,16 @@ class LedgerMachine(RuleBasedStateMachine):
             self.epochs[role, shard] += 1
         self.ask(take(role, SHARDS_USED), OK)
         self.last = None  # the same owner again is another ownership
+
+    @rule(number=st.integers(0, 26))
+    def fail_and_repeat_it_late(self, number):
+        """The answer was lost; when the report comes again, the retry is due already."""
+        self.report((number, False), False, False, "once more", False)
+        repeated = self.last
+        self.wake_task((number, False), False)
+        if isinstance(repeated, FailTask):
+            self.last = repeated
+            self.ask_again()
 
     @rule(
         workflow_id=WORKFLOWS,
