@@ -63,9 +63,6 @@ class LinkSettings:
     component_id: str = sized("", most=200)
     """The name of this component, unique among all. If empty, one is made from the role, the host's name and
     a random part at each start. COMPONENT_ID sets this too."""
-    token_file: str = ""
-    """The file with the token that the hubs ask for. The systemd credential ``token`` and the variable
-    GLEITZEIT_TOKEN come before it."""
     connect_seconds: float = bounded(10.0, above=0, most=300, unit="seconds")
     """How long one attempt to connect may take."""
     heartbeat_loss_seconds: float = bounded(5.0, least=0.1, most=3600, unit="seconds")
@@ -149,6 +146,13 @@ class Outbox:
     async def idle(self) -> None:
         """Wait until everything is sent."""
         await self._idle.wait()
+
+    def abandon(self) -> None:
+        """Nothing of it will be sent: who waits for that waits no longer."""
+        for lane in self._lanes:
+            lane.clear()
+        self._bytes = 0
+        self._idle.set()
 
     def _pop(self) -> Transmit:
         item = (self._lanes[0] or self._lanes[1]).popleft()
@@ -342,6 +346,7 @@ class Connection:
                 await self._watch()
             finally:
                 self._ended.set()
+                self.outbox.abandon()
                 self._owner.disconnected(self)
         except (NotAuthenticated, NotPermitted) as problem:
             self.refused(problem)

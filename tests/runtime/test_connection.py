@@ -1,0 +1,124 @@
+"""What waits for a hub, and how events look on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gleitzeitd.errors import MalformedData, MalformedEvent
+from gleitzeitd.events import Envelope
+from gleitzeitd.events.codec import envelope_to_plain
+from gleitzeitd.machines.link import Transmit
+from gleitzeitd.model.names import ComponentId
+from gleitzeitd.runtime.connection import (
+    BATCH_BYTES,
+    BATCH_EVENTS,
+    LAST_DELAY,
+    LinkSettings,
+    Outbox,
+    read,
+    retry_delay,
+    unpacked,
+)
+
+ENVELOPE = Envelope(message_id="m", correlation_id="c", source_component=ComponentId("me"))
+
+
+def item(name: str, body: str = "{}", *, control: bool = False) -> Transmit:
+    return Transmit("hub", name, ENVELOPE, body, control)
+
+
+def outbox(*items: Transmit, batches: bool = True, limit: int = 10_000) -> Outbox:
+    made = Outbox(limit, 1 << 30)
+    made.batches = batches
+    for one in items:
+        made.put(one)
+    return made
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, BATCH_BYTES // 2)), max_size=30), st.booleans())
+def test_everything_leaves_once_in_the_order_of_its_lane_in_bounded_packets(
+    waiting: list[tuple[bool, int]], batches: bool
+) -> None:
+    items = [item(str(n), "x" * size, control=control) for n, (control, size) in enumerate(waiting)]
+
+    async def drained() -> list[list[str]]:
+        box = outbox(*items, batches=batches)
+        packets = []
+        while len(box):
+            name, arguments = await box.take()
+            events = arguments[0] if name == "batch" else [[name, *arguments]]
+            assert len(events) <= BATCH_EVENTS
+            assert len(events) == 1 or sum(len(e[2]) for e in events) <= BATCH_BYTES
+            assert batches or len(events) == 1
+            packets.append([e[0] for e in events])
+        return packets
+
+    sent = [name for packet in asyncio.run(drained()) for name in packet]
+    control = [str(n) for n, (is_control, _) in enumerate(waiting) if is_control]
+    bulk = [str(n) for n, (is_control, _) in enumerate(waiting) if not is_control]
+    assert sent == control + bulk
+
+
+async def test_a_full_outbox_takes_nothing_more() -> None:
+    box = outbox(item("a"), limit=1)
+    assert not box.put(item("b"))
+    assert [len(box), (await box.take())[0]] == [1, "a"]
+    assert box.put(item("c"))
+
+
+async def test_the_size_of_what_waits_is_bounded_too() -> None:
+    box = Outbox(10, 100)
+    assert box.put(item("a", "x" * 60))
+    assert not box.put(item("b", "x" * 60))
+
+
+async def test_an_outbox_is_idle_when_what_was_taken_is_sent() -> None:
+    box = outbox(item("a"))
+    await box.take()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(box.idle(), 0.01)  # it is under way
+    taking = asyncio.gather(box.take())
+    await asyncio.wait_for(box.idle(), 1)
+    box.put(item("b"))
+    assert (await taking)[0][0] == "b"
+    box.abandon()
+    await asyncio.wait_for(box.idle(), 1)
+
+
+@given(
+    st.one_of(
+        st.none(),
+        st.text(),
+        st.lists(st.one_of(st.text(), st.lists(st.text()))),
+        st.dictionaries(st.text(), st.text()),
+    )
+)
+def test_whatever_comes_is_read_or_refused(payload: Any) -> None:
+    for name, arguments in unpacked("batch", [payload]):
+        try:
+            read(name, arguments, lambda: "id")
+        except MalformedEvent as problem:
+            assert str(problem)
+
+
+def test_our_own_form_and_the_public_one_say_the_same() -> None:
+    ours = read("e", [envelope_to_plain(ENVELOPE), '{"a":1}'], lambda: "new")
+    assert ours == (ENVELOPE, '{"a":1}')
+    assert read("e", [{"a": 1, **envelope_to_plain(ENVELOPE)}], lambda: "new") == ours
+    assert read("e", [{}], lambda: "new")[0].message_id == "new"
+
+
+@given(st.integers(0, 10_000))
+def test_no_delay_is_longer_than_the_last(failures: int) -> None:
+    assert 0 <= retry_delay(failures) <= LAST_DELAY
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://hub", "http://", "https:///", ""])
+def test_an_address_that_is_none_is_named(url: str) -> None:
+    with pytest.raises(MalformedData, match="hub_urls: expected addresses like http://hub:8000, found"):
+        LinkSettings(hub_urls=["http://good:1", url])
