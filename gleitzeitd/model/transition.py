@@ -42,6 +42,7 @@ from gleitzeitd.model.ledger import (
     Execution,
     Fact,
     FeedStamp,
+    LeaseWish,
     OutputChunk,
     ReadyTask,
     Rows,
@@ -229,33 +230,42 @@ def _grant(change: GrantLeases, rows: Rows, at: str) -> Outcome:
     outcome = Outcome()
     for wish in change.leases:
         row = rows.task(TaskKey(wish.workflow_id, wish.task_id))
-        if row is None or row.state is not TaskState.READY or row.attempt != wish.attempt:
+        if row is None or shard_of(wish.workflow_id) != change.shard:  # the fence guards one shard only
             outcome.refused.append(wish)
             continue
         workflow = _open_workflow(rows, wish.workflow_id)
-        if workflow.shard != change.shard:  # the fence guards one shard only
+        if row.state is TaskState.READY and row.attempt == wish.attempt:
+            row.state = TaskState.LEASED
+            row.attempt += 1
+            row.owner = wish.engine_id
+            row.provider = None
+            row.started_at = row.finished_at = ""
+            rows.put_task(row)
+        elif workflow.state is not WorkflowState.RUNNING or not _granted(row, wish):
             outcome.refused.append(wish)
             continue
-        row.state = TaskState.LEASED
-        row.attempt += 1
-        row.owner = wish.engine_id
-        row.provider = None
-        row.started_at = row.finished_at = ""
-        rows.put_task(row)
-        outcome.executions.append(
-            Execution(
-                workflow_id=row.workflow_id,
-                task_id=row.task_id,
-                attempt=row.attempt,
-                engine_id=wish.engine_id,
-                method=row.method,
-                protocol=row.protocol,
-                parameters=rows.value(row.key, Value.PARAMETERS) or {},
-                timeout=row.timeout,
-                correlation_id=workflow.correlation_id,
-            )
-        )
+        outcome.executions.append(_execution(row, wish.engine_id, workflow, rows))
     return outcome
+
+
+def _granted(row: TaskRow, wish: LeaseWish) -> bool:
+    """Whether the wish was granted before, and the answer was lost: nobody has started it since."""
+    asked_again = row.attempt == wish.attempt + 1 and row.owner == wish.engine_id
+    return row.state is TaskState.LEASED and asked_again
+
+
+def _execution(row: TaskRow, engine: ComponentId, workflow: WorkflowRow, rows: Rows) -> Execution:
+    return Execution(
+        workflow_id=row.workflow_id,
+        task_id=row.task_id,
+        attempt=row.attempt,
+        engine_id=engine,
+        method=row.method,
+        protocol=row.protocol,
+        parameters=rows.value(row.key, Value.PARAMETERS) or {},
+        timeout=row.timeout,
+        correlation_id=workflow.correlation_id,
+    )
 
 
 @apply.register
@@ -353,7 +363,7 @@ def _fail(change: FailTask, rows: Rows, at: str) -> Outcome:
     if change.error.code == errors.ProviderNotAvailable.code:
         if row.state not in HELD:
             return Outcome(status=Status.DUPLICATE)
-        return _lose(row, rows, change.error.message, at)
+        return _lose(row, rows, change.error.message, at, ran=True)
     workflow = _open_workflow(rows, row.workflow_id)
     row.started_at = change.started_at or row.started_at
     row.error = change.error
@@ -400,16 +410,16 @@ def _lose_attempt(change: LoseAttempt, rows: Rows, at: str) -> Outcome:
     row = rows.task(change.attempt.key)
     if row is None or row.attempt != change.attempt.attempt or row.state not in HELD:
         return Outcome(status=Status.STALE)
-    return _lose(row, rows, change.reason, at)
+    # One that nobody has begun was lost on its way to the engine: no fault of the task's.
+    return _lose(row, rows, change.reason, at, ran=row.state is TaskState.RUNNING)
 
 
-def _lose(row: TaskRow, rows: Rows, reason: str, at: str) -> Outcome:
+def _lose(row: TaskRow, rows: Rows, reason: str, at: str, *, ran: bool) -> Outcome:
     """An attempt ended through no fault of its own, unless that happens too often."""
     workflow = _open_workflow(rows, row.workflow_id)
     if workflow.state is WorkflowState.CANCELLING:
         return _cancelled(rows, workflow, [row], at)
-    ran = row.state is TaskState.RUNNING
-    row.crashes += 1
+    row.crashes += ran
     if row.crashes >= CRASH_LIMIT or (row.on_lost is OnLost.FAIL and ran):
         row.error = errors.ProviderNotAvailable(
             f"lost {row.crashes} time(s) while an engine held it, last: {reason}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gleitzeitd import errors
@@ -170,10 +172,12 @@ def test_a_lease_carries_all_that_an_engine_needs():
     assert (execution.timeout, execution.correlation_id) == (9, "c-w")
 
 
-def test_of_two_wishes_for_a_task_one_is_granted():
+def test_of_two_engines_that_are_to_have_a_task_one_gets_it():
     ledger = Ledger(accept(graph=LONE), ready("a"))
-    outcome = ledger(grant("a", "a"))
-    assert (len(outcome.executions), len(outcome.refused)) == (1, 1)
+    (first,), (second,) = grant("a").leases, grant("a", engine=E2).leases
+    outcome = ledger(replace(grant("a"), leases=[first, second]))
+    assert [execution.engine_id for execution in outcome.executions] == [E1]
+    assert outcome.refused == [second]
     assert ledger(grant("a", engine=E2)).executions == []
     assert ledger(grant("a", engine=E2, attempt=1)).executions == []
 
@@ -305,6 +309,28 @@ def test_a_lost_attempt_makes_the_task_ready_again_and_is_no_failure():
     assert ledger.statuses(lose("a"), lose("a", 2)) == ["stale", "stale"]
 
 
+def test_an_attempt_that_nobody_began_is_lost_for_free():
+    ledger = leased()
+    for attempt in range(1, 6):
+        ledger(lose("a", attempt), grant("a", attempt=attempt))
+    assert (ledger.task().state, ledger.task().crashes) == (TaskState.LEASED, 0)
+
+
+def test_a_lease_is_granted_again_to_whoever_missed_the_answer():
+    ledger = leased()
+    again = ledger(grant("a"))
+    assert [(x.task_id, x.attempt, x.engine_id) for x in again.executions] == [("a", 1, E1)]
+    assert (ledger.task().state, ledger.task().attempt) == (TaskState.LEASED, 1)
+    assert ledger(grant("a", engine=E2)).executions == []
+    ledger(start("a"))
+    assert ledger(grant("a")).executions == []
+
+
+def test_a_lease_of_a_cancelled_workflow_is_not_granted_again():
+    ledger = leased()
+    assert ledger(CANCEL, grant("a")).executions == []
+
+
 def test_a_provider_that_went_away_is_a_loss_however_often_it_is_told():
     ledger = leased()
     gone = fail("a", error=errors.ProviderNotAvailable("gone"))
@@ -314,8 +340,9 @@ def test_a_provider_that_went_away_is_a_loss_however_often_it_is_told():
 
 def test_a_task_that_is_lost_three_times_has_failed():
     ledger = leased()
-    ledger(lose("a"), grant("a", attempt=1), lose("a", 2), grant("a", attempt=2))
-    (fact,) = ledger(lose("a", 3)).facts
+    for attempt in (1, 2):
+        ledger(start("a", attempt), lose("a", attempt), grant("a", attempt=attempt))
+    (fact,) = ledger(start("a", 3), lose("a", 3)).facts
     assert (fact.name, fact.body["attempt"]) == ("task_failed", 3)
     assert ledger.task().state is TaskState.FAILED
     assert ledger.task().error.code == errors.ProviderNotAvailable.code
