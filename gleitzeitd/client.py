@@ -119,7 +119,7 @@ class Client:
         self.hub_urls = [hub_urls] if isinstance(hub_urls, str) else list(hub_urls)
         self.timeout = timeout
         self._connect_timeout = connect_timeout
-        self._desk = Desk(on_waiting)
+        self._desk = Desk(on_waiting, self._silence)
         component_id = ComponentId(f"{name}-{secrets.token_hex(4)}")
         self._machine = ClientMachine(component_id)
         identity = Identity(
@@ -194,6 +194,9 @@ class Client:
     def _hubs(self) -> str:
         return ", ".join(self.hub_urls)
 
+    def _silence(self) -> str:
+        return "" if self._component.link.is_registered() else f"the hub at {self._hubs()} cannot be reached"
+
     def _perform(self, effects: Effects) -> None:
         self._component.perform(effects)
 
@@ -217,9 +220,7 @@ class Client:
                 return await answer
         except TimeoutError:
             self._perform(self._machine.forget(request_id))
-            because = self._desk.missing(request_id)
-            if not because and not self._component.link.is_registered():
-                because = f"the hub at {self._hubs()} cannot be reached"
+            because = self._desk.missing(request_id) or self._silence()
             raise AnswerTimeout(
                 f"no answer to {event.name} within {timeout:g} s{': ' + because if because else ''}"
             ) from None
@@ -379,14 +380,16 @@ class Client:
             WorkflowNotFound: it is unknown.
         """
         if (await self.status(workflow_id)).has_ended:
-            async for published in self._history(workflow_id, after):
+            async for published in self.history(workflow_id, after):
                 yield published
             return
         async with self._stream(workflow_id, after) as stream, aclosing(_until_the_end(stream)) as events:
             async for published in events:
                 yield published
 
-    async def _history(self, workflow_id: str, after: int) -> AsyncGenerator[Published, None]:
+    async def history(self, workflow_id: str, after: int = 0) -> AsyncGenerator[Published, None]:
+        """What is known to have happened to a workflow by now; nothing for an unknown one."""
+
         def query(last: Json) -> p.QueryData:
             return p.QueryData(
                 kind_of_data="history", workflow_id=WorkflowId(workflow_id), after=last, limit=PAGE

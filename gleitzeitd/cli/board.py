@@ -58,7 +58,7 @@ class Board:
     blocked: dict[str, tuple[str, str]] = field(default_factory=dict)
     """A reason to what would end it, and how many tasks wait."""
     last: float = 0.0
-    """Time of the last event that had one."""
+    """The latest time of a change."""
 
     @classmethod
     def of(cls, task_ids: Iterable[str]) -> Board:
@@ -82,6 +82,11 @@ class Board:
 
     def apply(self, event: Event, now: float) -> list[Change]:
         """What the event changes; ``now`` is the time of one that has none."""
+        changes = self._changes(event, now)
+        self.last = max([self.last, *(change.at for change in changes)])
+        return changes
+
+    def _changes(self, event: Event, now: float) -> list[Change]:
         match event:
             case d.WorkflowAnalyzed(tasks=tasks) | d.DependenciesSatisfied(tasks=tasks):
                 return [self._set(t.task_id, S.READY, now) for t in tasks]

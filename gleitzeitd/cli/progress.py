@@ -63,8 +63,12 @@ class Progress(Protocol):
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def show(self, published: Published) -> None:
-        """Something has happened."""
+    def begin(self, text: str) -> None:
+        """The workflow is accepted; until then nothing is shown."""
+        ...
+
+    def show(self, published: Published, at: float | None = None) -> None:
+        """Something has happened, at that time if the event does not know better; else now."""
         ...
 
 
@@ -98,9 +102,9 @@ def output_line(task_id: str, text: str) -> str:
     return f"{task_id} | {printable(text.rstrip(chr(13)).rpartition(chr(13))[2])}"
 
 
-def change_line(change: Change, width: int, workflow: str = "workflow") -> str:
+def change_line(change: Change, width: int, name: str = "") -> str:
     """``HH:MM:SS  task  state  detail``."""
-    name = (change.task_id or workflow).ljust(width)
+    name = (name or change.task_id or "workflow").ljust(width)
     status = status_text(change.status) + " " * (STATUS_WIDTH - len(change.status))
     return f"{clock(change.at)}  {name}  {status}  {printable(change.detail)}".rstrip()
 
@@ -116,7 +120,10 @@ class Silent:
     ) -> None:
         pass
 
-    def show(self, published: Published) -> None:
+    def begin(self, text: str) -> None:
+        """Nothing to say."""
+
+    def show(self, published: Published, at: float | None = None) -> None:
         """Nothing to see."""
 
 
@@ -128,14 +135,18 @@ class Plain(Silent):
         self._lines = Lines()
         self._width = min(30, max([len("workflow"), *map(len, board.lines)]))
 
-    def show(self, published: Published) -> None:
+    def begin(self, text: str) -> None:
+        """Print it."""
+        click.echo(text)
+
+    def show(self, published: Published, at: float | None = None) -> None:
         """Print it."""
         event = published.event
         if isinstance(event, v.TaskOutput):
             for line in self._lines.feed(event.task_id, event.chunks):
                 click.echo(line)
             return
-        for change in self._board.apply(event, time.time()):
+        for change in self._board.apply(event, time.time() if at is None else at):
             click.echo(change_line(change, self._width))
 
     def __exit__(
@@ -160,22 +171,26 @@ class Live:
         )
 
     def __enter__(self) -> Live:
-        self._live.__enter__()
         return self
+
+    def begin(self, text: str) -> None:
+        """Print it, and show the table from now on."""
+        self._print([text])
+        self._live.start(refresh=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._print(self._lines.rest())
-        self._live.__exit__(kind, problem, trace)
+        self._live.stop()
 
-    def show(self, published: Published) -> None:
+    def show(self, published: Published, at: float | None = None) -> None:
         """Take it in; the next frame shows it."""
         event = published.event
         if isinstance(event, v.TaskOutput):
             self._print(self._lines.feed(event.task_id, event.chunks))
         else:
-            self._board.apply(event, time.time())
+            self._board.apply(event, time.time() if at is None else at)
 
     def _print(self, lines: list[str]) -> None:
         from rich.text import Text

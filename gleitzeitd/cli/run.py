@@ -116,15 +116,21 @@ def run(file: str, inputs: tuple[str, ...], workflow_id: str | None, timeout: fl
 @working
 async def _run(session: Session, prepared: Prepared, timeout: float | None) -> int:  # noqa: ASYNC109
     submitted: list[Submitted] = []
+    progress = _progress(session.options, prepared)
+
+    def accepted(by_system: Submitted) -> None:
+        submitted.append(by_system)
+        progress.begin(f"{prepared.workflow_id}: {plural(len(prepared.workflow.tasks), 'task')}")
+
     try:
-        with _progress(session.options, prepared) as progress:
+        with progress:
             async with asyncio.timeout(timeout):
                 result = await session.client.run(
                     prepared.file.document,
                     workflow_id=prepared.workflow_id,
                     inputs=prepared.inputs,
                     on_event=progress.show,
-                    on_submitted=submitted.append,
+                    on_submitted=accepted,
                 )
     except WorkflowInvalid as problem:
         raise prepared.refused(problem) from problem
@@ -151,10 +157,8 @@ def _progress(options: Options, prepared: Prepared) -> Progress:
     board = Board.of(task.id for task in prepared.workflow.tasks)
     if options.as_json and not sys.stderr.isatty():
         return Silent()
-    if not options.as_json:
-        click.echo(f"{prepared.workflow_id}: {plural(len(board.lines), 'task')}")
-        if not sys.stdout.isatty():
-            return Plain(board)
+    if not options.as_json and not sys.stdout.isatty():
+        return Plain(board)
     from rich.console import Console
 
     return Live(board, Console(stderr=options.as_json, highlight=False))

@@ -14,9 +14,11 @@ from gleitzeitd.cli.options import command, connection_options
 from gleitzeitd.cli.outcome import last_line
 from gleitzeitd.cli.progress import Lines, Live, Plain, Progress, change_line
 from gleitzeitd.cli.reporting import FAILED
-from gleitzeitd.cli.show import as_json, count_text, plural, status_text
+from gleitzeitd.cli.show import as_json, count_text, instant, plural, status_text
 from gleitzeitd.events import provider as v
 from gleitzeitd.machines.client import Published
+from gleitzeitd.machines.feed import stamp_of
+from gleitzeitd.model.report import OPEN_STATUSES
 from gleitzeitd.plain import Json, to_plain
 
 WIDTH = 40
@@ -51,10 +53,18 @@ async def _one(session: Session, text: str) -> int:
             click.echo(as_json(event_plain(published), indent=None))
         return 0 if (await session.client.status(workflow.workflow_id)).status == "completed" else FAILED
     tasks = await session.client.tasks(workflow.workflow_id)
-    click.echo(f"{workflow.workflow_id}: {plural(len(tasks), 'task')}")
-    with _progress(Board.of(task.task_id for task in tasks)) as progress:
-        async for published in session.client.watch(workflow.workflow_id):
-            progress.show(published)
+    board = Board.of(task.task_id for task in tasks)
+    with _progress(board) as progress:
+        progress.begin(f"{workflow.workflow_id}: {plural(len(tasks), 'task')}")
+        number, at = 0, instant(workflow.submitted_at) or time.time()
+        async for published in session.client.history(workflow.workflow_id):
+            # What has no time of its own happened just after what was before it.
+            progress.show(published, max(at, board.last))
+            stamp = stamp_of(published.event)
+            number = stamp.number if stamp is not None else number
+        if board.status in OPEN_STATUSES:
+            async for published in session.client.watch(workflow.workflow_id, number):
+                progress.show(published)
     result = await session.client.result(workflow.workflow_id)
     click.echo()
     click.echo(last_line(result))
@@ -95,6 +105,6 @@ async def _everything(session: Session) -> None:
         for change in board.apply(event, time.time()):
             name = f"{workflow_id}/{change.task_id}" if change.task_id else workflow_id
             click.echo(change_line(change, WIDTH, name))
-        if board.status not in ("running", "cancelling"):
+        if board.status not in OPEN_STATUSES:
             click.echo(f"{workflow_id} is {status_text(board.status)}: {count_text(board.counts())}")
             del boards[workflow_id]

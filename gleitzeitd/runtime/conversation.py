@@ -53,8 +53,10 @@ def as_exception(info: ErrorInfo) -> GleitzeitError:
 class Desk(Performer):
     """Where a client's requests and streams wait."""
 
-    def __init__(self, on_waiting: Callable[[str], None] | None = None) -> None:
+    def __init__(self, on_waiting: Callable[[str], None] | None, silence: Callable[[], str]) -> None:
+        """``on_waiting`` is told why something takes long; ``silence`` says why nothing can come, if so."""
         self._on_waiting = on_waiting
+        self._silence = silence
         self._answers: dict[str, asyncio.Future[Event]] = {}
         self._missing: dict[str, str] = {}
         self._streams: dict[str, list[Stream]] = {}
@@ -99,6 +101,12 @@ class Desk(Performer):
             return
         self._missing[request_id] = because
         if self._on_waiting is not None:
+            self._on_waiting(because)
+
+    def say_why_silent(self) -> None:
+        """Tell why nothing comes, if that is known."""
+        because = self._silence()
+        if because and self._on_waiting is not None:
             self._on_waiting(because)
 
     def expect(self, request_id: str) -> asyncio.Future[Event]:
@@ -216,6 +224,7 @@ class Stream:
                 async with asyncio.timeout(patience):
                     await self._news.wait()
             except TimeoutError:
+                self._desk.say_why_silent()
                 patience = min(patience * 2, RESYNC_LIMIT)
                 self._resync()
 
