@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from gleitzeitd.errors import ConfigError
 
 TOKEN_LIMIT = 4096
 """Characters of a token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecuritySettings:
+    """How components prove to hubs that they belong to this system; the same for all of them."""
+
+    token_file: str = ""
+    """The file with the token that hubs ask for. The systemd credential token and the variable
+    GLEITZEIT_TOKEN come before it. Without a token a hub serves its own host only."""
 
 
 def find_token(token_file: str, environment: Mapping[str, str]) -> str | None:
