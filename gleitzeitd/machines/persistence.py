@@ -101,6 +101,7 @@ class Persistence(Machine):
     _open: bool = False
     _pending: list[_Pending] = field(default_factory=list)
     _committing: list[_Pending] = field(default_factory=list)
+    _suspects: list[_Pending] = field(default_factory=list)  # one of them made a transaction fail
     _leases: dict[Attempt, _Lease] = field(default_factory=dict)
     _held: dict[TaskKey, Attempt] = field(default_factory=dict)
     _held_by: dict[ComponentId, set[Attempt]] = field(default_factory=dict)
@@ -228,10 +229,13 @@ class Persistence(Machine):
 
     def settle(self, now: float, at: str) -> Effects:
         """One transaction at a time; the next one gathers meanwhile."""
-        if self._committing or not self._pending or not self._open:
+        if self._committing or not (self._pending or self._suspects) or not self._open:
             return []
-        limit = self.settings.changes_per_commit
-        self._committing, self._pending = self._pending[:limit], self._pending[limit:]
+        if self._suspects:
+            self._committing = [self._suspects.pop(0)]
+        else:
+            limit = self.settings.changes_per_commit
+            self._committing, self._pending = self._pending[:limit], self._pending[limit:]
         return [Call("commit", Requests.Commit([entry.change for entry in self._committing]))]
 
     def call_finished(self, call_id: str, answer: object, now: float, at: str) -> Effects:
@@ -254,6 +258,10 @@ class Persistence(Machine):
 
     def _uncommitted(self, entries: list[_Pending], problem: GleitzeitError) -> Effects:
         """Nothing of the transaction has happened: askers are told, our own changes are tried again."""
+        if len(entries) > 1 and not isinstance(problem, StoreError):
+            # One change cannot be carried out. That must not cost the others their place.
+            self._suspects = entries
+            return []
         error = problem.info()
         effects: Effects = [Note("error", "a transaction failed", {"error": str(error)})]
         for entry in entries:
@@ -453,7 +461,7 @@ class Persistence(Machine):
     # --- how it is ------------------------------------------------------------------------------
 
     def drained(self) -> bool:
-        return not self._pending and not self._committing
+        return not self._pending and not self._committing and not self._suspects
 
     def load(self) -> int:
         return len(self._pending) + len(self._committing)

@@ -26,6 +26,7 @@ from gleitzeitd.machines.follower import Follower
 from gleitzeitd.model.ledger import FeedStamp, LeaseWish, ReadyTask, TaskKey
 from gleitzeitd.model.names import ComponentId, Role, Shard, TaskId, WorkflowId, shard_of
 from gleitzeitd.model.ready_queue import ReadyEntry, ReadyQueue
+from gleitzeitd.model.workflow import Priority
 from gleitzeitd.plain import Json
 
 
@@ -259,6 +260,9 @@ class QueueManager(Follower):
     # --- priorities -------------------------------------------------------------------------------
 
     def on_task_priority_changed(self, event: q.TaskPriorityChanged, ctx: Context) -> Effects:
+        if not Priority.LOW <= event.priority <= Priority.URGENT:
+            expected = f"priority: expected {Priority.LOW:d} to {Priority.URGENT:d}, found {event.priority}"
+            return [Reply(p.DataSaved(status="error", message=expected), ctx.envelope)]
         key = f"priority/{next(self._numbers)}"
         self._askers[key] = ctx.envelope
         return [Ask(key, event)]

@@ -99,12 +99,9 @@ def parse(data: bytes, *, source: str, folder: Path, limits: Limits | None = Non
 
 
 def render(problems: Iterable[Problem], file: WorkflowFile) -> list[str]:
-    """``path:line:column: place: message`` for each, as compilers do."""
-    lines = []
-    for problem in problems:
-        line, column = file.locate(problem.path)
-        lines.append(f"{file.source}:{line}:{column}: {problem}")
-    return lines
+    """``path:line:column: place: message`` for each, as compilers do, in the order of the file."""
+    placed = sorted((*file.locate(problem.path), number, problem) for number, problem in enumerate(problems))
+    return [f"{file.source}:{line}:{column}: {problem}" for line, column, _, problem in placed]
 
 
 def _make_scripts_absolute(document: Json, folder: Path) -> None:
