@@ -57,7 +57,7 @@ def workflow_plain(workflow: WorkflowReport) -> Json:
 @click.argument("workflow", required=False)
 @connection_options
 def status(workflow: str | None) -> None:
-    """How a workflow stands; without one, how the whole system does.
+    """How a workflow stands, or the whole system.
 
     WORKFLOW is an id, the beginning of one, or `last`.
 
