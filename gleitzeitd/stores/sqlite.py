@@ -49,7 +49,7 @@ class Settings:
     synchronous: Literal["FULL", "NORMAL", "OFF"] = "FULL"
     """When the disk has to confirm. FULL: before a commit is answered, so that nothing accepted is ever lost.
     NORMAL: a power cut can take back the last moments. OFF: a power cut can damage the file."""
-    cache_megabytes: int = bounded(64, least=1, most=65_536, unit="megabytes")
+    cache_megabytes: int = bounded(8, least=1, most=65_536, unit="megabytes")
     """Memory for pages of the file, for the writer and for the reader each."""
     checkpoint_megabytes: int = bounded(16, least=1, most=4096, unit="megabytes")
     """The size of ``-wal`` at which its content is moved into the file."""
@@ -70,7 +70,7 @@ class SqliteStore(Store):
         path: Path | str,
         *,
         synchronous: Literal["FULL", "NORMAL", "OFF"] = "FULL",
-        cache_megabytes: int = 64,
+        cache_megabytes: int = 8,
         checkpoint_megabytes: int = 16,
         busy_seconds: float = 5.0,
         limit_megabytes: int = 0,
