@@ -1,12 +1,16 @@
-"""Every example can be read, is short, says what it shows, and warns of nothing."""
+"""Every example can be read, is short, says what it shows, warns of nothing, and runs."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
+from gleitzeitd.client import Client
 from gleitzeitd.model.document import read
+from gleitzeitd.runtime.embedded import Embedded
 from gleitzeitd.workflow_file import load
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -37,3 +41,35 @@ def test_the_batch_has_a_task_for_each_file() -> None:
     workflow = read(load(EXAMPLES / "batch.yaml").document).workflow
     assert workflow is not None
     assert len(workflow.tasks) == len(list((EXAMPLES / "data").glob("*.txt")))
+
+
+FAILS = {"failure"}
+"""Examples that show how something fails."""
+
+
+async def _hello(_: web.Request) -> web.Response:
+    return web.Response(text="hello", content_type="text/html")
+
+
+@pytest.mark.slow
+async def test_every_example_runs_through_the_whole_system(tmp_path: Path) -> None:
+    app = web.Application()
+    app.router.add_get("/", _hello)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    inputs = {"http": {"base_url": f"http://{host}:{port}"}}
+    try:
+        async with (
+            Embedded(database=tmp_path / "gleitzeit.db") as system,
+            Client(hub_urls=[system.hub_url], token=system.token) as client,
+        ):
+            for file in FILES:
+                result = await client.run(file, inputs=inputs.get(file.stem, {}))
+                expected = "failed" if file.stem in FAILS else "completed"
+                assert result.status == expected, (file.name, result.plain())
+                assert "${" not in json.dumps(result.plain())
+    finally:
+        await runner.cleanup()
