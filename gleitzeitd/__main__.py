@@ -324,7 +324,7 @@ def _serve(plan: Plan, parts: list[Part]) -> int:
     except (GleitzeitError, OSError) as problem:
         log.error("cannot go on", extra={"error": str(problem)})
         return FAILED
-    except Exception:
+    except Exception:  # whatever was not foreseen: one record, and an exit code
         log.critical("a bug has ended this process", exc_info=True)
         return FAILED
     log.info("ended")

@@ -46,10 +46,13 @@ from gleitzeitd.runtime.connection import (
     Connection,
     Ended,
     HubLink,
+    Intake,
     LinkSettings,
     OnEvent,
+    Size,
     read,
     refusal_of,
+    size_of,
     unpacked,
 )
 from gleitzeitd.runtime.performer import Performer
@@ -59,8 +62,8 @@ log = logging.getLogger(__name__)
 _quiet = logging.getLogger("gleitzeitd.socketio")
 _quiet.setLevel(logging.ERROR)  # at INFO the library logs tokens; its warnings say what ours say better
 
-TURN = 200
-"""Inputs that the consumer takes before it lets others run."""
+TURN = 0.02
+"""Seconds after which the consumer lets others run, if there is still something in the inbox."""
 FLUSH = 1.0
 """Seconds for what is said last to reach the wire."""
 SAMPLE = 10.0
@@ -97,8 +100,8 @@ class Component:
         self._machine = machine
         self._performer = performer
         self._settings = settings or LinkSettings()
+        self._intake = Intake(self._settings.inbox_limit, self._settings.inbox_bytes)
         self._inbox: deque[Input] = deque()
-        self._packets = 0  # of the inputs: what hubs have sent
         self._wake = asyncio.Event()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._open: dict[str, Connection] = {}
@@ -213,7 +216,7 @@ class Component:
             await self._wake.wait()
             now, at = monotonic(), utc_now()
             self._last_turn = now
-            for _ in range(min(len(self._inbox), TURN)):
+            while self._inbox and monotonic() - now < TURN:
                 self._carry_out(self._inbox.popleft()(now, at))
             self._carry_out(self.link.settle(now, at))
             if not self._inbox:
@@ -302,16 +305,16 @@ class Component:
 
     def received(self, connection: Connection, name: str, arguments: Sequence[Json]) -> None:
         """Called by the connection, in the handler of Socket.IO."""
-        if self._packets >= self._settings.inbox_limit:
-            connection.leave("received packets come faster than they are handled")
-            return
-        self._packets += 1
-        self._put(partial(self._packet, connection, name, arguments))
+        size = size_of(name, arguments)
+        if self._intake.admit(size):
+            self._put(partial(self._packet, connection, name, arguments, size))
+        else:
+            connection.leave("events come faster than they are handled")
 
     def _packet(
-        self, connection: Connection, name: str, arguments: Sequence[Json], now: float, at: str
+        self, connection: Connection, name: str, arguments: Sequence[Json], size: Size, now: float, at: str
     ) -> Actions:
-        self._packets -= 1
+        self._intake.release(size)
         for one, its_arguments in unpacked(name, arguments):
             try:
                 envelope, body = read(one, its_arguments, _new_id)
@@ -382,13 +385,14 @@ class _SocketIo:
         )
 
     async def connect(self, url: str, auth: dict[str, str], on_event: OnEvent, on_end: Ended) -> None:
-        outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        # None, or why the hub refuses us, in any shape.
+        outcome: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
 
-        def settled(*data: Json) -> None:
+        def settled(refusal: Json = "refused without a reason") -> None:
             if not outcome.done():
-                outcome.set_result(_refusal_text(data[0]) if data else "")
+                outcome.set_result(refusal)
 
-        self._client.on("connect", settled)
+        self._client.on("connect", lambda: settled(None))
         self._client.on("connect_error", settled)
         self._client.on("disconnect", lambda *_: on_end("the hub has closed the connection"))
         self._client.on("*", on_event)
@@ -405,8 +409,8 @@ class _SocketIo:
             raise HubUnreachable(text) from problem
         if not outcome.done():
             raise HubUnreachable("the hub has closed the connection without an answer")
-        if refusal := outcome.result():
-            raise refusal_of(refusal)
+        if outcome.result() is not None:
+            raise refusal_of(outcome.result())
 
     async def send(self, name: str, arguments: list[Json]) -> None:
         packet = _Packet(socketio.packet.EVENT, data=[name, *arguments])
@@ -490,10 +494,6 @@ def _in_words(problem: aiohttp.ClientError) -> str:
     if isinstance(problem, aiohttp.WSServerHandshakeError):
         return f"no hub there: HTTP status {problem.status}"
     return str(problem) or type(problem).__name__
-
-
-def _refusal_text(data: Json) -> str:
-    return str(data.get("message") or data) if isinstance(data, dict) else str(data)
 
 
 def _new_id() -> str:

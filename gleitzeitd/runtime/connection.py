@@ -73,8 +73,10 @@ class LinkSettings:
     anew. 0: it is fed nevertheless."""
     shutdown_seconds: float = bounded(10.0, least=0, most=3600, unit="seconds")
     """How long work in flight may take to end when the component is asked to."""
-    inbox_limit: int = bounded(50_000, least=100, unit="packets")
-    """Received packets that may wait; when there are more, the connection is cut and made anew."""
+    inbox_limit: int = bounded(50_000, least=100, unit="events")
+    """Received events that may wait; when there are more, the connection is cut and made anew."""
+    inbox_bytes: int = bounded(128 * 2**20, least=2**20, unit="bytes")
+    """The size of the received events that may wait."""
     outbox_limit: int = bounded(50_000, least=100, unit="events")
     """Events that may wait for one hub; when there are more, the connection is cut and made anew."""
     outbox_bytes: int = bounded(128 * 2**20, least=2**20, unit="bytes")
@@ -164,6 +166,46 @@ def _item(item: Transmit) -> list[Json]:
     return [item.name, envelope_to_plain(item.envelope), item.body]
 
 
+class Intake:
+    """How much has been received and waits to be handled."""
+
+    def __init__(self, limit: int, limit_bytes: int) -> None:
+        self._limit = limit
+        self._limit_bytes = limit_bytes
+        self._events = 0
+        self._bytes = 0
+
+    def admit(self, size: Size) -> bool:
+        """Count a packet in; False if a limit is reached, and it was not counted. One always has room."""
+        events, length = size
+        if self._events and (self._events + events > self._limit or self._bytes + length > self._limit_bytes):
+            return False
+        self._events += events
+        self._bytes += length
+        return True
+
+    def release(self, size: Size) -> None:
+        """It is about to be handled."""
+        self._events -= size[0]
+        self._bytes -= size[1]
+
+
+Size = tuple[int, int]
+"""Events, and bytes of their bodies."""
+
+
+def size_of(name: str, arguments: Sequence[Json]) -> Size:
+    """Of a received packet, which may have any shape."""
+    items = arguments[0] if name == "batch" and arguments else None
+    if isinstance(items, list):
+        return len(items), sum(_length(item[-1]) for item in items if isinstance(item, list) and item)
+    return 1, sum(map(_length, arguments))
+
+
+def _length(value: Json) -> int:
+    return len(value) if isinstance(value, str) else 0
+
+
 def unpacked(name: str, arguments: Sequence[Json]) -> Iterator[tuple[str, Sequence[Json]]]:
     """The single events of a packet, each with its arguments; what has no shape is left to :func:`read`."""
     if name != "batch" or len(arguments) != 1 or not isinstance(arguments[0], list):
@@ -194,8 +236,9 @@ def read(name: str, arguments: Sequence[Json], new_id: Callable[[], str]) -> tup
     return unflatten(name, arguments[0] if arguments else None, fill)
 
 
-def refusal_of(text: str) -> GleitzeitError:
-    """The error in a hub's refusal: ``[-25005 AUTHENTICATION_FAILED] why``."""
+def refusal_of(data: Json) -> GleitzeitError:
+    """The error in a hub's refusal to connect: ``[-25005 AUTHENTICATION_FAILED] why``."""
+    text = str(data.get("message") or data) if isinstance(data, dict) else str(data)
     for refused in (NotAuthenticated, NotPermitted):
         head = f"{refused.code} {refused.name}"
         if text.lstrip("[").startswith(head):

@@ -426,7 +426,7 @@ async def test_an_inbox_that_is_full_cuts_the_connection(caplog: pytest.LogCaptu
         connection = Probe()
         for number in range(101):
             component.received(connection, "heartbeat", [number])  # type: ignore[arg-type] # stands for one
-        assert connection.reasons == ["received packets come faster than they are handled"]
+        assert connection.reasons == ["events come faster than they are handled"]
 
 
 class Probe:

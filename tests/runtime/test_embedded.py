@@ -26,7 +26,7 @@ async def test_inside_it_workflows_run_and_afterwards_nothing_is_left(tmp_path: 
             assert result.tasks["a"].result == {"text": "hello"}
     left = [str(task.get_coro()) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     # Pings of the hub's library end with their next turn.
-    assert [coroutine for coroutine in left if "_send_ping" not in coroutine] == []
+    assert [coroutine for coroutine in left if "send_ping" not in coroutine] == []
 
 
 async def test_large_values_pass(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ class TinyHub:
         self._server.on("disconnect", lambda sid, *_: self.sids.remove(sid))
         app = web.Application()
         self._server.attach(app)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(app)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port)
         await site.start()
