@@ -1,27 +1,14 @@
-"""Whether a change may happen, and what follows from it: the one place that decides.
-
-:func:`apply` is a function of the rows and the change. Every store runs it inside a transaction,
-so that all of them agree. Every change is a compare-and-set on state and attempt: a repeat is
-``duplicate``, an outdated one ``stale``, and neither has any effect. What became true is published
-as numbered facts in the same transaction.
-"""
+"""The rules for tasks: made ready or skipped, leased, started, ended, lost, and woken."""
 
 from __future__ import annotations
 
 import zlib
-from functools import singledispatch
 
 from gleitzeitd import errors
 from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.model.change import (
-    AcceptWorkflow,
-    CancelWorkflow,
-    Change,
-    ChangePriority,
     CompleteTask,
-    EndWorkflow,
     FailTask,
-    Fence,
     GrantLeases,
     LoseAttempt,
     MakeReady,
@@ -29,22 +16,16 @@ from gleitzeitd.model.change import (
     SkipTasks,
     StartTask,
     Status,
-    TakeShards,
     WakeTask,
 )
 from gleitzeitd.model.ledger import (
     CRASH_LIMIT,
-    ENDED,
     HELD,
-    OPEN,
     Attempt,
     Audience,
     Execution,
-    Fact,
-    FeedStamp,
     LeaseWish,
     OutputChunk,
-    ReadyTask,
     Rows,
     TaskKey,
     TaskRow,
@@ -53,117 +34,23 @@ from gleitzeitd.model.ledger import (
     WorkflowRow,
     WorkflowState,
 )
-from gleitzeitd.model.names import ComponentId, Role, Shard, WorkflowId, shard_of
+from gleitzeitd.model.names import ComponentId, shard_of
 from gleitzeitd.model.retry import next_delay
-from gleitzeitd.model.workflow import OnLost, Workflow
-from gleitzeitd.plain import Json, from_plain, to_plain
+from gleitzeitd.model.transition.rules import (
+    apply,
+    cancel_tasks,
+    end_task,
+    fenced,
+    move_cursor,
+    publish,
+    ready_form,
+    workflow_of,
+)
+from gleitzeitd.model.workflow import OnLost
+from gleitzeitd.plain import Json, to_plain
 
 BUSY_DELAY = 0.5
 """Seconds until a task that a provider had no room for is offered again."""
-
-
-@singledispatch
-def apply(change: Change, rows: Rows, at: str) -> Outcome:
-    """Carry out ``change``, or say why not. ``at`` is the wall clock, for people."""
-    raise AssertionError(f"no rule for {change!r}")
-
-
-def _publish(rows: Rows, workflow: WorkflowRow, name: str, audience: Audience, body: dict[str, Json]) -> Fact:
-    shard = rows.shard(workflow.shard)
-    stamp = FeedStamp(
-        number=shard.number + 1,
-        after_resolver=shard.last_resolver,
-        after_queue_manager=shard.last_queue_manager,
-        after_workflow=workflow.last_number,
-    )
-    shard.number = workflow.last_number = stamp.number
-    if audience & Audience.RESOLVER:
-        shard.last_resolver = stamp.number
-    if audience & Audience.QUEUE_MANAGER:
-        shard.last_queue_manager = stamp.number
-    rows.put_shard(shard)
-    rows.put_workflow(workflow)
-    fact = Fact(
-        name=name,
-        workflow_id=workflow.workflow_id,
-        shard=workflow.shard,
-        correlation_id=workflow.correlation_id,
-        audience=audience,
-        stamp=stamp,
-        body=body,
-    )
-    rows.append(fact)
-    return fact
-
-
-def _fenced(rows: Rows, shard: Shard, fence: Fence) -> bool:
-    return rows.shard(shard).epoch(fence.role) != fence.epoch
-
-
-def _ready(row: TaskRow) -> Json:
-    return to_plain(
-        ReadyTask(task_id=row.task_id, priority=row.priority, protocol=row.protocol, attempt=row.attempt)
-    )
-
-
-def _end(workflow: WorkflowRow, row: TaskRow, state: TaskState, at: str) -> None:
-    assert row.state not in ENDED, row
-    row.state = state
-    row.finished_at = row.finished_at or at
-    row.retry_delay = None
-    workflow.open_tasks -= 1
-
-
-def _open_workflow(rows: Rows, workflow_id: WorkflowId) -> WorkflowRow:
-    workflow = rows.workflow(workflow_id)
-    assert workflow is not None, f"a task without its workflow: {workflow_id}"
-    return workflow
-
-
-@apply.register
-def _accept(change: AcceptWorkflow, rows: Rows, at: str) -> Outcome:
-    shard = shard_of(change.workflow_id)
-    kept = rows.workflow(change.workflow_id)
-    if kept is not None:
-        same = kept.digest == change.digest
-        return Outcome(
-            status=Status.DUPLICATE if same else Status.CONFLICT,
-            message="" if same else f"{change.workflow_id} was submitted before with another content",
-        )
-    if _fenced(rows, shard, change.fence):
-        return Outcome(status=Status.STALE)
-    workflow = from_plain(Workflow, change.document)
-    rows.put_workflow(
-        WorkflowRow(
-            workflow_id=change.workflow_id,
-            name=workflow.name,
-            shard=shard,
-            digest=change.digest,
-            correlation_id=change.correlation_id,
-            document=change.document,
-            inputs=change.inputs,
-            tasks=len(workflow.tasks),
-            open_tasks=len(workflow.tasks),
-            submitted_at=at,
-        )
-    )
-    for position, task in enumerate(workflow.tasks):
-        rows.put_task(
-            TaskRow(
-                workflow_id=change.workflow_id,
-                task_id=task.id,
-                name=task.name,
-                position=position,
-                method=task.method,
-                protocol=task.protocol,
-                dependencies=task.dependencies,
-                priority=task.priority,
-                timeout=task.timeout,
-                retry=task.retry,
-                on_lost=task.on_lost,
-            )
-        )
-    return Outcome()
 
 
 @apply.register
@@ -171,7 +58,7 @@ def _make_ready(change: MakeReady, rows: Rows, at: str) -> Outcome:
     workflow = rows.workflow(change.workflow_id)
     if workflow is None:
         return Outcome(status=Status.MISSING)
-    if _fenced(rows, workflow.shard, change.fence):
+    if fenced(rows, workflow.shard, change.fence):
         return Outcome(status=Status.STALE)
     freed = []
     if workflow.state is WorkflowState.RUNNING:
@@ -185,19 +72,12 @@ def _make_ready(change: MakeReady, rows: Rows, at: str) -> Outcome:
             row.ready_at = at
             rows.put_task(row)
             rows.put_value(row.key, Value.PARAMETERS, ready.parameters or {})
-            freed.append(_ready(row))
-    _move_cursor(rows, workflow.shard, change.cursor)
+            freed.append(ready_form(row))
+    move_cursor(rows, workflow.shard, change.cursor)
     if not freed:
         return Outcome(status=Status.DUPLICATE)
     body = {"workflow_id": change.workflow_id, "tasks": freed}
-    return Outcome(facts=[_publish(rows, workflow, change.name, Audience.QUEUE_MANAGER, body)])
-
-
-def _move_cursor(rows: Rows, number: Shard, cursor: int) -> None:
-    shard = rows.shard(number)
-    if cursor > shard.cursor:
-        shard.cursor = cursor
-        rows.put_shard(shard)
+    return Outcome(facts=[publish(rows, workflow, change.name, Audience.QUEUE_MANAGER, body)])
 
 
 @apply.register
@@ -205,7 +85,7 @@ def _skip(change: SkipTasks, rows: Rows, at: str) -> Outcome:
     workflow = rows.workflow(change.workflow_id)
     if workflow is None:
         return Outcome(status=Status.MISSING)
-    if _fenced(rows, workflow.shard, change.fence):
+    if fenced(rows, workflow.shard, change.fence):
         return Outcome(status=Status.STALE)
     skipped = []
     for each in change.tasks:
@@ -213,19 +93,19 @@ def _skip(change: SkipTasks, rows: Rows, at: str) -> Outcome:
         if row is None or row.state is not TaskState.PENDING:
             continue
         row.error = each.error
-        _end(workflow, row, TaskState.FAILED if each.failed else TaskState.SKIPPED, at)
+        end_task(workflow, row, TaskState.FAILED if each.failed else TaskState.SKIPPED, at)
         rows.put_task(row)
         skipped.append(to_plain(each))
-    _move_cursor(rows, workflow.shard, change.cursor)
+    move_cursor(rows, workflow.shard, change.cursor)
     if not skipped:
         return Outcome(status=Status.DUPLICATE)
     body = {"workflow_id": change.workflow_id, "tasks": skipped}
-    return Outcome(facts=[_publish(rows, workflow, "task_skipped", Audience.RESOLVER, body)])
+    return Outcome(facts=[publish(rows, workflow, "task_skipped", Audience.RESOLVER, body)])
 
 
 @apply.register
 def _grant(change: GrantLeases, rows: Rows, at: str) -> Outcome:
-    if _fenced(rows, change.shard, change.fence):
+    if fenced(rows, change.shard, change.fence):
         return Outcome(status=Status.STALE, refused=change.leases)
     outcome = Outcome()
     for wish in change.leases:
@@ -233,7 +113,7 @@ def _grant(change: GrantLeases, rows: Rows, at: str) -> Outcome:
         if row is None or shard_of(wish.workflow_id) != change.shard:  # the fence guards one shard only
             outcome.refused.append(wish)
             continue
-        workflow = _open_workflow(rows, wish.workflow_id)
+        workflow = workflow_of(rows, wish.workflow_id)
         if row.state is TaskState.READY and row.attempt == wish.attempt:
             row.state = TaskState.LEASED
             row.attempt += 1
@@ -288,8 +168,8 @@ def _start(change: StartTask, rows: Rows, at: str) -> Outcome:
         "provider_id": change.provider_id,
         "started_at": row.started_at,
     }
-    workflow = _open_workflow(rows, row.workflow_id)
-    return Outcome(facts=[_publish(rows, workflow, "task_started", Audience.NONE, body)])
+    workflow = workflow_of(rows, row.workflow_id)
+    return Outcome(facts=[publish(rows, workflow, "task_started", Audience.NONE, body)])
 
 
 def _taken_back(row: TaskRow) -> bool:
@@ -324,16 +204,16 @@ def _complete(change: CompleteTask, rows: Rows, at: str) -> Outcome:
     status = _reportable(row, change.attempt, change.engine_id)
     if status is not Status.OK or row is None:
         return Outcome(status=status)
-    workflow = _open_workflow(rows, row.workflow_id)
+    workflow = workflow_of(rows, row.workflow_id)
     row.started_at = change.started_at or row.started_at or at
     row.finished_at = change.finished_at or at
     row.error = None
-    _end(workflow, row, TaskState.DONE, at)
+    end_task(workflow, row, TaskState.DONE, at)
     rows.put_task(row)
     rows.put_value(row.key, Value.RESULT, change.result)
     _keep_output(rows, row, change.output)
     body = {**_body_of_end(row), "result": change.result}
-    fact = _publish(rows, workflow, "task_completed", Audience.RESOLVER | Audience.QUEUE_MANAGER, body)
+    fact = publish(rows, workflow, "task_completed", Audience.RESOLVER | Audience.QUEUE_MANAGER, body)
     return Outcome(facts=[fact], released=[row.key])
 
 
@@ -364,12 +244,12 @@ def _fail(change: FailTask, rows: Rows, at: str) -> Outcome:
         if row.state not in HELD:
             return Outcome(status=Status.DUPLICATE)
         return _lose(row, rows, change.error.message, at, ran=True)
-    workflow = _open_workflow(rows, row.workflow_id)
+    workflow = workflow_of(rows, row.workflow_id)
     row.started_at = change.started_at or row.started_at
     row.error = change.error
     _keep_output(rows, row, change.output)
     if change.error.code == errors.TaskCancelled.code or workflow.state is WorkflowState.CANCELLING:
-        return _cancelled(rows, workflow, [row], at)
+        return cancel_tasks(rows, workflow, [row], at)
     if change.error.code == errors.ProviderOverloaded.code:
         return _retry(rows, workflow, row, BUSY_DELAY, change, at)
     row.failures += 1
@@ -377,10 +257,10 @@ def _fail(change: FailTask, rows: Rows, at: str) -> Outcome:
     if delay is not None:
         return _retry(rows, workflow, row, delay, change, at)
     row.finished_at = change.finished_at or at
-    _end(workflow, row, TaskState.FAILED, at)
+    end_task(workflow, row, TaskState.FAILED, at)
     rows.put_task(row)
     body = {**_body_of_end(row), "error": to_plain(change.error)}
-    fact = _publish(rows, workflow, "task_failed", Audience.RESOLVER | Audience.QUEUE_MANAGER, body)
+    fact = publish(rows, workflow, "task_failed", Audience.RESOLVER | Audience.QUEUE_MANAGER, body)
     return Outcome(facts=[fact], released=[row.key])
 
 
@@ -392,17 +272,8 @@ def _retry(
     row.finished_at = change.finished_at or at
     rows.put_task(row)
     body = {**_body_of_end(row), "error": to_plain(change.error), "retry_in": delay}
-    fact = _publish(rows, workflow, "task_failed", Audience.QUEUE_MANAGER, body)
+    fact = publish(rows, workflow, "task_failed", Audience.QUEUE_MANAGER, body)
     return Outcome(facts=[fact], released=[row.key], waking=[(change.attempt, delay)])
-
-
-def _cancelled(rows: Rows, workflow: WorkflowRow, tasks: list[TaskRow], at: str) -> Outcome:
-    for row in tasks:
-        _end(workflow, row, TaskState.CANCELLED, at)
-        rows.put_task(row)
-    body = {"workflow_id": workflow.workflow_id, "task_ids": [row.task_id for row in tasks]}
-    fact = _publish(rows, workflow, "task_cancelled", Audience.RESOLVER | Audience.QUEUE_MANAGER, body)
-    return Outcome(facts=[fact], released=[row.key for row in tasks])
 
 
 @apply.register
@@ -416,15 +287,15 @@ def _lose_attempt(change: LoseAttempt, rows: Rows, at: str) -> Outcome:
 
 def _lose(row: TaskRow, rows: Rows, reason: str, at: str, *, ran: bool) -> Outcome:
     """An attempt ended through no fault of its own, unless that happens too often."""
-    workflow = _open_workflow(rows, row.workflow_id)
+    workflow = workflow_of(rows, row.workflow_id)
     if workflow.state is WorkflowState.CANCELLING:
-        return _cancelled(rows, workflow, [row], at)
+        return cancel_tasks(rows, workflow, [row], at)
     row.crashes += ran
     if row.crashes >= CRASH_LIMIT or (row.on_lost is OnLost.FAIL and ran):
         row.error = errors.ProviderNotAvailable(
             f"lost {row.crashes} time(s) while an engine held it, last: {reason}"
         ).info()
-        _end(workflow, row, TaskState.FAILED, at)
+        end_task(workflow, row, TaskState.FAILED, at)
         rows.put_task(row)
         body: dict[str, Json] = {
             "workflow_id": row.workflow_id,
@@ -433,13 +304,13 @@ def _lose(row: TaskRow, rows: Rows, reason: str, at: str, *, ran: bool) -> Outco
             "error": to_plain(row.error),
             "finished_at": row.finished_at,
         }
-        fact = _publish(rows, workflow, "task_failed", Audience.RESOLVER | Audience.QUEUE_MANAGER, body)
+        fact = publish(rows, workflow, "task_failed", Audience.RESOLVER | Audience.QUEUE_MANAGER, body)
         return Outcome(facts=[fact], released=[row.key])
     row.state = TaskState.READY
     row.ready_at = at
     rows.put_task(row)
-    body = {"workflow_id": row.workflow_id, "tasks": [_ready(row)], "reason": reason}
-    fact = _publish(rows, workflow, "task_lost", Audience.QUEUE_MANAGER, body)
+    body = {"workflow_id": row.workflow_id, "tasks": [ready_form(row)], "reason": reason}
+    fact = publish(rows, workflow, "task_lost", Audience.QUEUE_MANAGER, body)
     return Outcome(facts=[fact], released=[row.key])
 
 
@@ -452,82 +323,6 @@ def _wake(change: WakeTask, rows: Rows, at: str) -> Outcome:
     row.retry_delay = None
     row.ready_at = at
     rows.put_task(row)
-    workflow = _open_workflow(rows, row.workflow_id)
-    body = {"workflow_id": row.workflow_id, "tasks": [_ready(row)], "reason": "the retry is due"}
-    return Outcome(facts=[_publish(rows, workflow, "enqueue_task", Audience.QUEUE_MANAGER, body)])
-
-
-_ENDINGS = {
-    WorkflowState.COMPLETED: "workflow_completed",
-    WorkflowState.FAILED: "workflow_failed",
-    WorkflowState.CANCELLED: "workflow_cancelled",
-}
-
-
-@apply.register
-def _end_workflow(change: EndWorkflow, rows: Rows, at: str) -> Outcome:
-    workflow = rows.workflow(change.workflow_id)
-    if workflow is None:
-        return Outcome(status=Status.MISSING)
-    if workflow.state not in OPEN:
-        return Outcome(status=Status.DUPLICATE)
-    if _fenced(rows, workflow.shard, change.fence) or workflow.open_tasks:
-        return Outcome(status=Status.STALE)
-    workflow.state = change.state
-    workflow.error = change.error
-    workflow.finished_at = at
-    body: dict[str, Json] = {"workflow_id": change.workflow_id}
-    if change.state is WorkflowState.FAILED:
-        assert change.error is not None
-        body["error"] = to_plain(change.error)
-    return Outcome(facts=[_publish(rows, workflow, _ENDINGS[change.state], Audience.RESOLVER, body)])
-
-
-@apply.register
-def _cancel_workflow(change: CancelWorkflow, rows: Rows, at: str) -> Outcome:
-    workflow = rows.workflow(change.workflow_id)
-    if workflow is None:
-        return Outcome(status=Status.MISSING, message=f"no workflow {change.workflow_id}")
-    if workflow.state not in OPEN:
-        return Outcome(status=Status.STALE, message=f"the workflow is {workflow.state.value} already")
-    open_tasks = rows.open_tasks(change.workflow_id)
-    held = [(Attempt(*row.key, row.attempt), row.owner) for row in open_tasks if row.state in HELD]
-    outcome = Outcome(cancel=[(attempt, owner) for attempt, owner in held if owner is not None])
-    if workflow.state is WorkflowState.CANCELLING:
-        outcome.status = Status.DUPLICATE
-        return outcome
-    workflow.state = WorkflowState.CANCELLING
-    workflow.reason = change.reason
-    body: dict[str, Json] = {"workflow_id": change.workflow_id, "reason": change.reason}
-    both = Audience.RESOLVER | Audience.QUEUE_MANAGER
-    outcome.facts.append(_publish(rows, workflow, "workflow_cancelling", both, body))
-    waiting = [row for row in open_tasks if row.state not in HELD]
-    if waiting:
-        outcome.facts += _cancelled(rows, workflow, waiting, at).facts
-    return outcome
-
-
-@apply.register
-def _change_priority(change: ChangePriority, rows: Rows, at: str) -> Outcome:
-    if rows.workflow(change.workflow_id) is None:
-        return Outcome(status=Status.MISSING, message=f"no workflow {change.workflow_id}")
-    wanted = set(change.task_ids)
-    for row in rows.open_tasks(change.workflow_id):
-        if row.state not in HELD and (not wanted or row.task_id in wanted):
-            row.priority = change.priority
-            rows.put_task(row)
-    return Outcome()
-
-
-@apply.register
-def _take_shards(change: TakeShards, rows: Rows, at: str) -> Outcome:
-    for number in change.shards:
-        shard = rows.shard(number)
-        if change.role is Role.DEPENDENCY_RESOLVER:
-            shard.resolver = change.owner
-            shard.resolver_epoch += 1
-        else:
-            shard.queue_manager = change.owner
-            shard.queue_manager_epoch += 1
-        rows.put_shard(shard)
-    return Outcome()
+    workflow = workflow_of(rows, row.workflow_id)
+    body = {"workflow_id": row.workflow_id, "tasks": [ready_form(row)], "reason": "the retry is due"}
+    return Outcome(facts=[publish(rows, workflow, "enqueue_task", Audience.QUEUE_MANAGER, body)])

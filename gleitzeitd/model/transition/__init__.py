@@ -1,0 +1,13 @@
+"""Whether a change may happen, and what follows from it: the one place that decides.
+
+:func:`apply` is a function of the rows and the change. Every store runs it inside a transaction,
+so that all of them agree. Every change is a compare-and-set on state and attempt: a repeat is
+``duplicate``, an outdated one ``stale``, and neither has any effect. What became true is published
+as numbered facts in the same transaction.
+"""
+
+from gleitzeitd.model.transition import tasks, workflows  # noqa: F401  (importing registers the rules)
+from gleitzeitd.model.transition.rules import apply
+from gleitzeitd.model.transition.tasks import BUSY_DELAY
+
+__all__ = ["BUSY_DELAY", "apply"]

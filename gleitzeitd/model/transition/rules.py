@@ -1,0 +1,105 @@
+"""What the rules for tasks and those for workflows have in common."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+
+from gleitzeitd.model.change import (
+    Change,
+    Fence,
+    Outcome,
+)
+from gleitzeitd.model.ledger import (
+    ENDED,
+    Audience,
+    Fact,
+    FeedStamp,
+    ReadyTask,
+    Rows,
+    TaskRow,
+    TaskState,
+    WorkflowRow,
+)
+from gleitzeitd.model.names import Shard, WorkflowId
+from gleitzeitd.plain import Json, to_plain
+
+
+@singledispatch
+def apply(change: Change, rows: Rows, at: str) -> Outcome:
+    """Carry out ``change``, or say why not. ``at`` is the wall clock, for people."""
+    raise AssertionError(f"no rule for {change!r}")
+
+
+def publish(rows: Rows, workflow: WorkflowRow, name: str, audience: Audience, body: dict[str, Json]) -> Fact:
+    """Number a fact, and keep it in its shard's feed; the rows of shard and workflow are put, too."""
+    shard = rows.shard(workflow.shard)
+    stamp = FeedStamp(
+        number=shard.number + 1,
+        after_resolver=shard.last_resolver,
+        after_queue_manager=shard.last_queue_manager,
+        after_workflow=workflow.last_number,
+    )
+    shard.number = workflow.last_number = stamp.number
+    if audience & Audience.RESOLVER:
+        shard.last_resolver = stamp.number
+    if audience & Audience.QUEUE_MANAGER:
+        shard.last_queue_manager = stamp.number
+    rows.put_shard(shard)
+    rows.put_workflow(workflow)
+    fact = Fact(
+        name=name,
+        workflow_id=workflow.workflow_id,
+        shard=workflow.shard,
+        correlation_id=workflow.correlation_id,
+        audience=audience,
+        stamp=stamp,
+        body=body,
+    )
+    rows.append(fact)
+    return fact
+
+
+def fenced(rows: Rows, shard: Shard, fence: Fence) -> bool:
+    """Whether the asker owns the shard no longer."""
+    return rows.shard(shard).epoch(fence.role) != fence.epoch
+
+
+def ready_form(row: TaskRow) -> Json:
+    """A task in a fact that makes it ready."""
+    return to_plain(
+        ReadyTask(task_id=row.task_id, priority=row.priority, protocol=row.protocol, attempt=row.attempt)
+    )
+
+
+def end_task(workflow: WorkflowRow, row: TaskRow, state: TaskState, at: str) -> None:
+    """Bring a task to an end, and count it; the caller puts the row."""
+    assert row.state not in ENDED, row
+    row.state = state
+    row.finished_at = row.finished_at or at
+    row.retry_delay = None
+    workflow.open_tasks -= 1
+
+
+def workflow_of(rows: Rows, workflow_id: WorkflowId) -> WorkflowRow:
+    """The workflow of a task that exists."""
+    workflow = rows.workflow(workflow_id)
+    assert workflow is not None, f"a task without its workflow: {workflow_id}"
+    return workflow
+
+
+def cancel_tasks(rows: Rows, workflow: WorkflowRow, tasks: list[TaskRow], at: str) -> Outcome:
+    """End tasks of a cancelled workflow that nothing runs any more."""
+    for row in tasks:
+        end_task(workflow, row, TaskState.CANCELLED, at)
+        rows.put_task(row)
+    body = {"workflow_id": workflow.workflow_id, "task_ids": [row.task_id for row in tasks]}
+    fact = publish(rows, workflow, "task_cancelled", Audience.RESOLVER | Audience.QUEUE_MANAGER, body)
+    return Outcome(facts=[fact], released=[row.key for row in tasks])
+
+
+def move_cursor(rows: Rows, number: Shard, cursor: int) -> None:
+    """Note up to where the resolver's decisions are durable; never back."""
+    shard = rows.shard(number)
+    if cursor > shard.cursor:
+        shard.cursor = cursor
+        rows.put_shard(shard)

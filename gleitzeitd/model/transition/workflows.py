@@ -1,0 +1,154 @@
+"""The rules for workflows and shards: accepted, cancelled, ended, reordered, and taken."""
+
+from __future__ import annotations
+
+from gleitzeitd.model.change import (
+    AcceptWorkflow,
+    CancelWorkflow,
+    ChangePriority,
+    EndWorkflow,
+    Outcome,
+    Status,
+    TakeShards,
+)
+from gleitzeitd.model.ledger import (
+    HELD,
+    OPEN,
+    Attempt,
+    Audience,
+    Rows,
+    TaskRow,
+    WorkflowRow,
+    WorkflowState,
+)
+from gleitzeitd.model.names import Role, shard_of
+from gleitzeitd.model.transition.rules import (
+    apply,
+    cancel_tasks,
+    fenced,
+    publish,
+)
+from gleitzeitd.model.workflow import Workflow
+from gleitzeitd.plain import Json, from_plain, to_plain
+
+
+@apply.register
+def _accept(change: AcceptWorkflow, rows: Rows, at: str) -> Outcome:
+    shard = shard_of(change.workflow_id)
+    kept = rows.workflow(change.workflow_id)
+    if kept is not None:
+        same = kept.digest == change.digest
+        return Outcome(
+            status=Status.DUPLICATE if same else Status.CONFLICT,
+            message="" if same else f"{change.workflow_id} was submitted before with another content",
+        )
+    if fenced(rows, shard, change.fence):
+        return Outcome(status=Status.STALE)
+    workflow = from_plain(Workflow, change.document)
+    rows.put_workflow(
+        WorkflowRow(
+            workflow_id=change.workflow_id,
+            name=workflow.name,
+            shard=shard,
+            digest=change.digest,
+            correlation_id=change.correlation_id,
+            document=change.document,
+            inputs=change.inputs,
+            tasks=len(workflow.tasks),
+            open_tasks=len(workflow.tasks),
+            submitted_at=at,
+        )
+    )
+    for position, task in enumerate(workflow.tasks):
+        rows.put_task(
+            TaskRow(
+                workflow_id=change.workflow_id,
+                task_id=task.id,
+                name=task.name,
+                position=position,
+                method=task.method,
+                protocol=task.protocol,
+                dependencies=task.dependencies,
+                priority=task.priority,
+                timeout=task.timeout,
+                retry=task.retry,
+                on_lost=task.on_lost,
+            )
+        )
+    return Outcome()
+
+
+_ENDINGS = {
+    WorkflowState.COMPLETED: "workflow_completed",
+    WorkflowState.FAILED: "workflow_failed",
+    WorkflowState.CANCELLED: "workflow_cancelled",
+}
+
+
+@apply.register
+def _end_workflow(change: EndWorkflow, rows: Rows, at: str) -> Outcome:
+    workflow = rows.workflow(change.workflow_id)
+    if workflow is None:
+        return Outcome(status=Status.MISSING)
+    if workflow.state not in OPEN:
+        return Outcome(status=Status.DUPLICATE)
+    if fenced(rows, workflow.shard, change.fence) or workflow.open_tasks:
+        return Outcome(status=Status.STALE)
+    workflow.state = change.state
+    workflow.error = change.error
+    workflow.finished_at = at
+    body: dict[str, Json] = {"workflow_id": change.workflow_id}
+    if change.state is WorkflowState.FAILED:
+        assert change.error is not None
+        body["error"] = to_plain(change.error)
+    return Outcome(facts=[publish(rows, workflow, _ENDINGS[change.state], Audience.RESOLVER, body)])
+
+
+@apply.register
+def _cancel_workflow(change: CancelWorkflow, rows: Rows, at: str) -> Outcome:
+    workflow = rows.workflow(change.workflow_id)
+    if workflow is None:
+        return Outcome(status=Status.MISSING, message=f"no workflow {change.workflow_id}")
+    if workflow.state not in OPEN:
+        return Outcome(status=Status.STALE, message=f"the workflow is {workflow.state.value} already")
+    open_tasks = rows.open_tasks(change.workflow_id)
+    held = [(Attempt(*row.key, row.attempt), row.owner) for row in open_tasks if row.state in HELD]
+    outcome = Outcome(cancel=[(attempt, owner) for attempt, owner in held if owner is not None])
+    if workflow.state is WorkflowState.CANCELLING:
+        outcome.status = Status.DUPLICATE
+        return outcome
+    workflow.state = WorkflowState.CANCELLING
+    workflow.reason = change.reason
+    body: dict[str, Json] = {"workflow_id": change.workflow_id, "reason": change.reason}
+    both = Audience.RESOLVER | Audience.QUEUE_MANAGER
+    outcome.facts.append(publish(rows, workflow, "workflow_cancelling", both, body))
+    waiting = [row for row in open_tasks if row.state not in HELD]
+    if waiting:
+        outcome.facts += cancel_tasks(rows, workflow, waiting, at).facts
+    return outcome
+
+
+@apply.register
+def _change_priority(change: ChangePriority, rows: Rows, at: str) -> Outcome:
+    if rows.workflow(change.workflow_id) is None:
+        return Outcome(status=Status.MISSING, message=f"no workflow {change.workflow_id}")
+    wanted = set(change.task_ids)
+    for row in rows.open_tasks(change.workflow_id):
+        if row.state not in HELD and (not wanted or row.task_id in wanted):
+            row.priority = change.priority
+            rows.put_task(row)
+    return Outcome()
+
+
+@apply.register
+def _take_shards(change: TakeShards, rows: Rows, at: str) -> Outcome:
+    for number in change.shards:
+        shard = rows.shard(number)
+        if change.role is Role.DEPENDENCY_RESOLVER:
+            shard.resolver = change.owner
+            shard.resolver_epoch += 1
+        else:
+            shard.queue_manager = change.owner
+            shard.queue_manager_epoch += 1
+        rows.put_shard(shard)
+    return Outcome()
