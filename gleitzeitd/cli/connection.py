@@ -132,7 +132,7 @@ def _waiting(options: Options) -> Callable[[str], None]:
     def say(because: str) -> None:
         if because not in said and not options.as_json:
             said.add(because)
-            click.echo(f"waiting: {because}", err=True)
+            options.tell(f"waiting: {because}")
 
     return say
 

@@ -141,7 +141,7 @@ def status_lines(workflow: WorkflowReport, tasks: Sequence[TaskReport]) -> list[
         who = plural(each.count, "task")
         lines.append(style(f"{who} blocked: {printable(each.reason)}{remedy}", fg="yellow"))
     columns = [
-        Column("task", flexible=True),
+        Column("task", flexible=True, least=12),
         Column("status"),
         Column("tries", right=True, optional=2),
         Column("time", right=True),
@@ -200,7 +200,7 @@ async def _list(session: Session, status: str | None, name: str | None, limit: i
         click.echo("no workflow" + (" of that kind" if status or name else " yet"))
         return
     columns = [
-        Column("workflow", flexible=True),
+        Column("workflow", flexible=True, least=20),
         Column("status"),
         Column("tasks", right=True),
         Column("submitted", optional=1),

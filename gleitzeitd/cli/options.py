@@ -24,6 +24,10 @@ CONFIG_FILES = (Path("/etc/gleitzeit/cli.toml"), Path("/etc/gleitzeit/gleitzeit.
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
 @dataclass(slots=True)
 class Options:
     """What was asked for on the command line, and where the rest is found."""
@@ -34,6 +38,8 @@ class Options:
     as_json: bool = False
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     config_files: tuple[Path, ...] = CONFIG_FILES
+    tell: Callable[[str], None] = _say
+    """Says something beside the output, as that the hub is away."""
     connect: Any = None
     """What to use instead of ``connection.connected``; for those who embed the commands elsewhere."""
 

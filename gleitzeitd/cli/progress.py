@@ -67,6 +67,10 @@ class Progress(Protocol):
         """The workflow is accepted; until then nothing is shown."""
         ...
 
+    def tell(self, text: str) -> None:
+        """Say something beside what happens."""
+        ...
+
     def show(self, published: Published, at: float | None = None) -> None:
         """Something has happened, at that time if the event does not know better; else now."""
         ...
@@ -122,6 +126,10 @@ class Silent:
 
     def begin(self, text: str) -> None:
         """Nothing to say."""
+
+    def tell(self, text: str) -> None:
+        """On standard error."""
+        click.echo(text, err=True)
 
     def show(self, published: Published, at: float | None = None) -> None:
         """Nothing to see."""
@@ -183,6 +191,10 @@ class Live:
     ) -> None:
         self._print(self._lines.rest())
         self._live.stop()
+
+    def tell(self, text: str) -> None:
+        """Above the table, which would otherwise write over it."""
+        self._print([text])
 
     def show(self, published: Published, at: float | None = None) -> None:
         """Take it in; the next frame shows it."""

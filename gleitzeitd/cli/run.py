@@ -117,6 +117,7 @@ def run(file: str, inputs: tuple[str, ...], workflow_id: str | None, timeout: fl
 async def _run(session: Session, prepared: Prepared, timeout: float | None) -> int:  # noqa: ASYNC109
     submitted: list[Submitted] = []
     progress = _progress(session.options, prepared)
+    session.options.tell = progress.tell
 
     def accepted(by_system: Submitted) -> None:
         submitted.append(by_system)

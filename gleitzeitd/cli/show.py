@@ -21,8 +21,6 @@ import click
 from gleitzeitd.plain import Json
 
 GAP = "  "
-NARROWEST = 8
-"""Characters to which a flexible column is cut, at worst."""
 ELLIPSIS = "…"
 
 STYLES: dict[str, dict[str, Json]] = {
@@ -51,6 +49,8 @@ class Column:
     right: bool = False
     flexible: bool = False
     """It is cut where the terminal is too narrow."""
+    least: int = 8
+    """Characters to which it is cut at worst, if it is flexible; rather are optional columns left out."""
     optional: int = 0
     """It is left out where the terminal is too narrow, the greatest number first; 0: it stays."""
 
@@ -78,7 +78,7 @@ def _fit(columns: Sequence[Column], widths: list[int], width: int) -> list[int]:
         return sum(widths[i] for i in shown) + len(GAP) * (len(shown) - 1) - width
 
     def slack(i: int) -> int:
-        least = max(NARROWEST, cell_width(columns[i].title))
+        least = max(columns[i].least, cell_width(columns[i].title))
         return max(0, widths[i] - least) if columns[i].flexible else 0
 
     while excess() > sum(slack(i) for i in shown):
@@ -165,6 +165,16 @@ def duration(seconds: float | None) -> str:
     if whole < 86_400:
         return f"{whole // 3600} h {whole % 3600 // 60:02} min"
     return f"{whole // 86_400} d {whole % 86_400 // 3600:02} h"
+
+
+def coarse(seconds: float | None) -> str:
+    """How long, in one unit: ``40 s``, ``8 min``, ``3 h``, ``5 d``."""
+    if seconds is None:
+        return ""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def size(count: float | None) -> str:

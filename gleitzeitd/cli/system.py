@@ -11,7 +11,7 @@ from gleitzeitd.cli.options import command, connection_options
 from gleitzeitd.cli.show import (
     Column,
     as_json,
-    duration,
+    coarse,
     echo_lines,
     printable,
     size,
@@ -50,7 +50,7 @@ async def _components(session: Session) -> None:
         click.echo(as_json({"components": [component_plain(each) for each in found]}))
         return
     columns = [
-        Column("component", flexible=True),
+        Column("component", flexible=True, least=20),
         Column("role"),
         Column("status"),
         Column("load", right=True),
@@ -83,7 +83,7 @@ def component_row(component: ComponentInfo) -> tuple[str, ...]:
         size(component.metrics.get("memory_bytes")),
         str(component.metrics.get("open_files", "")),
         shards_text(component.shards),
-        duration(up),
+        coarse(up),
         component.hostname,
         component.version,
     )
@@ -225,7 +225,7 @@ async def _providers(session: Session) -> None:
         click.echo("no provider is connected; gleitzeitd provider NAME starts one")
         return
     columns = [
-        Column("provider", flexible=True),
+        Column("provider", flexible=True, least=20),
         Column("protocol"),
         Column("running", right=True),
         Column("capacity", right=True),

@@ -55,6 +55,7 @@ async def _one(session: Session, text: str) -> int:
     tasks = await session.client.tasks(workflow.workflow_id)
     board = Board.of(task.task_id for task in tasks)
     with _progress(board) as progress:
+        session.options.tell = progress.tell
         progress.begin(f"{workflow.workflow_id}: {plural(len(tasks), 'task')}")
         number, at = 0, instant(workflow.submitted_at) or time.time()
         async for published in session.client.history(workflow.workflow_id):

@@ -68,7 +68,7 @@ def words(*arguments: str) -> list[list[str]]:
 
 def test_components_have_their_figures() -> None:
     assert words("components")[1] == (
-        "engine-1 execution_engine draining 3 12 % 50 MiB 9 1 min 30 s node-1 5.0.0".split()
+        "engine-1 execution_engine draining 3 12 % 50 MiB 9 1 min node-1 5.0.0".split()
     )
     plain = json.loads(call(client(), "components", "--json").stdout)
     assert plain["components"][1]["shards"] == [0, 1, 2, 7]
