@@ -112,7 +112,7 @@ class Outcome:
         return f"signal {-self.exit_code}"
 
 
-class WorkerDied(Exception):  # noqa: N818 - handled inside this file
+class WorkerDied(Exception):
     """The worker's end of the socket is closed."""
 
 

@@ -122,7 +122,7 @@ def path_text(path: tuple[str | int, ...]) -> str:
     return text
 
 
-class _Stray(Exception):  # noqa: N818 - carries the place out of a recursion
+class _Stray(Exception):
     def __init__(self, path: tuple[str | int, ...], what: str) -> None:
         self.path, self.what = path, what
 

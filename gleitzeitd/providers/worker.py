@@ -47,7 +47,7 @@ PYTHON_JOBS = "python_worker.py"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class PoolGone(Exception):  # noqa: N818 - not an error: the daemon has ended
+class PoolGone(Exception):
     """The other end of the socket is closed."""
 
 
