@@ -182,7 +182,14 @@ class StoreContract:
 
     async def test_all_columns_of_a_task_that_failed_are_kept(self, store):
         error = ExecutionFailed("no", retry_after=9)
-        changes = [accept(retry=RETRY), ready("a"), grant("a"), start("a"), lose("a"), grant("a", attempt=1, engine=E2)]
+        changes = [
+            accept(retry=RETRY),
+            ready("a"),
+            grant("a"),
+            start("a"),
+            lose("a"),
+            grant("a", attempt=1, engine=E2),
+        ]
         await store.commit(
             [*OWNED, *changes, start("a", 2, engine=E2), fail("a", 2, engine=E2, error=error)], AT
         )
