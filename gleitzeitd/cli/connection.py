@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from gleitzeitd.cli.embedding import (
     state_directory,
 )
 from gleitzeitd.cli.options import Options
-from gleitzeitd.errors import GleitzeitError, StoreLocked, WorkflowNotFound
+from gleitzeitd.errors import GleitzeitError, HubUnreachable, StoreLocked, WorkflowNotFound
 
 if TYPE_CHECKING:
     from gleitzeitd.client import Client
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 5.0
 """How long a person waits for a hub."""
+READER_SECONDS = 5.0
+"""How long to wait for a command that looks into the same database."""
+READER_PAUSE = 0.1
 
 P = ParamSpec("P")
 
@@ -84,13 +88,20 @@ async def _embedded(database: Path, *, works: bool) -> AsyncIterator[Embedded | 
     """The system, or None if another process has the database."""
     from gleitzeitd.runtime.embedded import Embedded
 
+    give_up = time.monotonic() + READER_SECONDS
     async with AsyncExitStack() as stack:
-        try:
-            system = await stack.enter_async_context(Embedded(database=database, works=works))
-        except StoreLocked:
-            yield None
+        while True:
+            try:
+                system = await stack.enter_async_context(Embedded(database=database, works=works))
+            except StoreLocked:
+                if note_for(database) is None and time.monotonic() < give_up:
+                    # Whoever only looks leaves no note, and will be gone in a moment.
+                    await asyncio.sleep(READER_PAUSE)
+                    continue
+                yield None
+                return
+            yield system
             return
-        yield system
 
 
 @asynccontextmanager
@@ -106,7 +117,9 @@ async def _looking_at(database: Path, options: Options) -> AsyncIterator[Session
     note = note_for(database)
     if note is None:
         raise StoreLocked(f"{database} is in use by another process")
-    async with Client(note.hub_url, note.token, "cli", on_waiting=_waiting(options)) as client:
+    async with Client(
+        note.hub_url, note.token, "cli", connect_timeout=CONNECT_SECONDS, on_waiting=_waiting(options)
+    ) as client:
         yield Session(client, options, embedded=False)
 
 
@@ -120,7 +133,7 @@ async def _look(options: Options, look: Callable[[Session], Awaitable[int | None
         try:
             async with _looking_at(database, options) as session:
                 return await look(session)
-        except (WorkflowNotFound, StoreLocked) as found:
+        except (WorkflowNotFound, StoreLocked, HubUnreachable) as found:
             problem = problem or found
     assert problem is not None
     raise problem

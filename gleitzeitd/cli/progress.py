@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import click
 
 from gleitzeitd.cli.board import Board, Change, Line
-from gleitzeitd.cli.show import clock, count_text, duration, printable, status_text
+from gleitzeitd.cli.show import cell_width, clipped, clock, count_text, duration, printable, status_text
 from gleitzeitd.events import provider as v
 from gleitzeitd.machines.client import Published
 from gleitzeitd.model.ledger import OutputChunk
@@ -28,6 +28,9 @@ SHOWN = 8
 FRAMES = 8
 """Refreshes a second."""
 STATUS_WIDTH = 13
+NAME_WIDTH = 32
+FIXED_WIDTH = 2 + STATUS_WIDTH + len("59 min 59 s") + 3 * 2
+"""Of a line in a live table: all but the task's name and the detail."""
 LINES_KEPT = 16_384
 """Characters of an unfinished line of output that are kept."""
 
@@ -223,20 +226,21 @@ class Live:
         from rich.text import Text
 
         table = Table.grid(padding=(0, 2), expand=False)
-        table.add_column(no_wrap=True, max_width=32, overflow="ellipsis")
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True, justify="right", min_width=5)
-        table.add_column(no_wrap=True, overflow="ellipsis")
+        for right in (False, False, True, False):
+            table.add_column(no_wrap=True, justify="right" if right else "left")
+        names = [clipped(line.task_id, NAME_WIDTH) for line in lines]
+        # Only the details give way: a name that is cut says nothing.
+        room = max(10, self._console.width - max(map(cell_width, names), default=0) - FIXED_WIDTH)
         now = time.time()
-        for line in lines:
+        for name, line in zip(names, lines, strict=True):
             colour = COLOURS.get(line.status, "")
             again = f"attempt {line.attempt}" if line.attempt > 1 else ""
             detail = ": ".join(part for part in (again, printable(line.detail)) if part)
             table.add_row(
-                Text(f"{SYMBOLS.get(line.status, ' ')} {line.task_id}", style=colour),
+                Text(f"{SYMBOLS.get(line.status, ' ')} {name}", style=colour),
                 Text(line.status, style=colour),
                 duration(line.seconds(now)),
-                Text(detail),
+                Text(clipped(detail, room)),
             )
         return table
 

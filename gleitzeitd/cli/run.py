@@ -87,7 +87,7 @@ def prepare(path: str, inputs: tuple[str, ...], workflow_id: str | None) -> Prep
 
 
 @command("run")
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="FILE", type=click.Path())
 @_input_option
 @_id_option
 @click.option(
@@ -202,7 +202,7 @@ def _finish(session: Session, result: WorkflowResult) -> None:
 
 
 @command("submit")
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="FILE", type=click.Path())
 @_input_option
 @_id_option
 @connection_options

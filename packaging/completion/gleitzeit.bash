@@ -1,0 +1,2 @@
+# Completion for bash: the command itself knows its options.
+eval "$(_GLEITZEIT_COMPLETE=bash_source gleitzeit)"
