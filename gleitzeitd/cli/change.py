@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from gleitzeitd.cli.connection import Session, online
-from gleitzeitd.cli.identify import find_workflow
+from gleitzeitd.cli.identify import find_workflow, known_task
 from gleitzeitd.cli.options import command, connection_options
 from gleitzeitd.cli.show import as_json
 from gleitzeitd.model.workflow import Priority
@@ -54,6 +54,9 @@ def priority(workflow: str, level: str, tasks: tuple[str, ...]) -> None:
 @online
 async def _priority(session: Session, text: str, level: Priority, tasks: tuple[str, ...]) -> None:
     workflow = await find_workflow(session.client, text)
+    if tasks:
+        known = [task.task_id for task in await session.client.tasks(workflow.workflow_id)]
+        tasks = tuple(known_task(known, each) for each in tasks)
     saved = await session.client.set_priority(workflow.workflow_id, level, tasks)
     if session.options.as_json:
         plain = {"workflow_id": workflow.workflow_id, "priority": level.name.lower(), "status": saved.status}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from gleitzeitd.errors import WorkflowNotFound
-from gleitzeitd.model.names import is_identifier
+from gleitzeitd.errors import TaskNotFound, WorkflowNotFound
+from gleitzeitd.model.names import TaskId, is_identifier
 from gleitzeitd.model.report import WorkflowReport
+from gleitzeitd.plain import did_you_mean
 
 if TYPE_CHECKING:
     from gleitzeitd.client import Client
@@ -39,3 +41,15 @@ async def find_workflow(client: Client, text: str) -> WorkflowReport:
     if not matches:
         raise WorkflowNotFound(f"{text}: no such workflow; gleitzeit list shows those there are")
     return await client.status(matches[0].workflow_id)
+
+
+def known_task(known: Iterable[TaskId], text: str) -> TaskId:
+    """The task of this id.
+
+    Raises:
+        TaskNotFound: there is none; the message may suggest one.
+    """
+    known = list(known)
+    if text not in known:
+        raise TaskNotFound(f"the workflow has no task {text!r}{did_you_mean(text, known)}")
+    return TaskId(text)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import click
 
 from gleitzeitd.cli.connection import Session, online
-from gleitzeitd.cli.identify import find_workflow
+from gleitzeitd.cli.identify import find_workflow, known_task
 from gleitzeitd.cli.options import command, connection_options
 from gleitzeitd.cli.outcome import last_line, outcome_lines
 from gleitzeitd.cli.progress import Lines, output_line
@@ -30,9 +30,9 @@ from gleitzeitd.cli.show import (
 from gleitzeitd.errors import AnswerTimeout, TaskNotFound
 from gleitzeitd.events import provider as v
 from gleitzeitd.model.ledger import TaskState, WorkflowState
-from gleitzeitd.model.names import Role, TaskId
+from gleitzeitd.model.names import Role
 from gleitzeitd.model.report import TaskReport, WorkflowReport, count_by_status, plain_error
-from gleitzeitd.plain import Json, did_you_mean, to_plain
+from gleitzeitd.plain import Json, to_plain
 
 OVERALL = 1000
 """Of so many of the newest workflows the overall status tells how they stand."""
@@ -249,7 +249,7 @@ async def _result(session: Session, text: str, task_id: str | None) -> None:
         click.echo()
         click.echo(last_line(found))
         return
-    task = found.tasks[_task_id(found.tasks, task_id)]
+    task = found.tasks[known_task(found.tasks, task_id)]
     if session.options.as_json:
         click.echo(as_json({"workflow_id": found.workflow_id, "task_id": task.task_id, **task.plain()}))
         return
@@ -257,13 +257,6 @@ async def _result(session: Session, text: str, task_id: str | None) -> None:
         because = f": {task.error.message}" if task.error is not None else ""
         raise TaskNotFound(f"{task.task_id} has no result: it is {task.status}{because}")
     echo_lines(result_lines(task.result, limit=None))
-
-
-def _task_id(known: Iterable[TaskId], text: str) -> TaskId:
-    known = list(known)
-    if text not in known:
-        raise TaskNotFound(f"the workflow has no task {text!r}{did_you_mean(text, known)}")
-    return TaskId(text)
 
 
 @command("logs")
@@ -285,7 +278,7 @@ def logs(workflow: str, task: str | None, follow: bool) -> None:
 async def _logs(session: Session, text: str, task_id: str | None, follow: bool) -> None:
     workflow = await find_workflow(session.client, text)
     tasks = await session.client.tasks(workflow.workflow_id)
-    wanted = [_task_id((task.task_id for task in tasks), task_id)] if task_id is not None else []
+    wanted = [known_task((task.task_id for task in tasks), task_id)] if task_id is not None else []
     if follow and not workflow.has_ended:
         await _follow_logs(session, workflow, wanted)
         return

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import click
 
 from gleitzeitd.cli.connection import Session, online
-from gleitzeitd.cli.identify import find_workflow
+from gleitzeitd.cli.identify import find_workflow, known_task
 from gleitzeitd.cli.options import command, connection_options
 from gleitzeitd.cli.show import (
     as_json,
@@ -25,12 +25,11 @@ from gleitzeitd.errors import (
     MethodNotSupported,
     ProtocolNotFound,
     ProviderNotAvailable,
-    TaskNotFound,
 )
 from gleitzeitd.model.ledger import TaskState
 from gleitzeitd.model.names import Role
 from gleitzeitd.model.report import Blocking, TaskReport, WorkflowReport
-from gleitzeitd.plain import Json, did_you_mean
+from gleitzeitd.plain import Json
 
 S = TaskState
 CAUSES_SHOWN = 20
@@ -253,10 +252,10 @@ async def _why(session: Session, text: str, task_id: str | None) -> None:
     workflow = await find_workflow(session.client, text)
     tasks = await session.client.tasks(workflow.workflow_id)
     explanation = Explanation(workflow, tasks, await _system(session, workflow))
-    ids = [task.task_id for task in tasks]
-    if task_id is not None and task_id not in ids:
-        raise TaskNotFound(f"the workflow has no task {task_id!r}{did_you_mean(task_id, ids)}")
-    causes = [explanation.of_task(task_id)] if task_id is not None else explanation.of_workflow()
+    if task_id is None:
+        causes = explanation.of_workflow()
+    else:
+        causes = [explanation.of_task(known_task((task.task_id for task in tasks), task_id))]
     if session.options.as_json:
         plain = {"workflow_id": workflow.workflow_id, "status": workflow.status}
         click.echo(as_json({**plain, "causes": [cause.plain() for cause in causes]}))
