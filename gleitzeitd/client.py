@@ -424,6 +424,10 @@ class Client:
             h.TraceData, h.QueryTrace(correlation=correlation, event=event, limit=limit)
         )
 
+    async def progress(self, workflow_id: str) -> d.StatusResponse:
+        """How far a workflow is, from the memory of its resolver: cheap, however many tasks it has."""
+        return await self._ask_for(d.StatusResponse, d.QueryStatus(workflow_id=WorkflowId(workflow_id)))
+
     async def check(self, workflow_id: str) -> d.StatusResponse:
         """Have the workflow's resolver look at it again, from the ledger."""
         return await self._ask_for(d.StatusResponse, d.CheckDependencies(workflow_id=WorkflowId(workflow_id)))

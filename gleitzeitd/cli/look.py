@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -29,11 +31,17 @@ from gleitzeitd.cli.show import (
 )
 from gleitzeitd.errors import AnswerTimeout, TaskNotFound
 from gleitzeitd.events import provider as v
+from gleitzeitd.events.dependency_resolver import StatusResponse
 from gleitzeitd.model.ledger import TaskState, WorkflowState
 from gleitzeitd.model.names import Role
 from gleitzeitd.model.report import TaskReport, WorkflowReport, count_by_status, plain_error
 from gleitzeitd.plain import Json, to_plain
 
+if TYPE_CHECKING:
+    from gleitzeitd.client import Client
+
+SHOWN_GOING = 10
+"""Of so many running workflows the overall status tells how far they are."""
 OVERALL = 1000
 """Of so many of the newest workflows the overall status tells how they stand."""
 LISTED = 20
@@ -91,8 +99,20 @@ async def _overall(session: Session) -> None:
     ]
     echo_lines(table([Column("role"), Column("count", right=True), Column("status")], rows, terminal_width()))
     click.echo()
+    for answer in await _progress(session.client, workflows):
+        click.echo(f"{answer.workflow_id}  {status_text(answer.status)}: {count_text(answer.counts)}")
     which = "workflows" if len(workflows) < OVERALL else f"the newest {OVERALL} workflows"
     click.echo(f"{which}: {count_text(counts) or 'none yet'}")
+
+
+async def _progress(client: Client, workflows: Sequence[WorkflowReport]) -> list[StatusResponse]:
+    """How far those are that run; nothing, if nobody can say."""
+    going = [each.workflow_id for each in workflows if not each.has_ended][:SHOWN_GOING]
+    try:
+        return list(await asyncio.gather(*(client.progress(each) for each in going)))
+    except AnswerTimeout as problem:
+        click.echo(f"gleitzeit: {problem}", err=True)
+        return []
 
 
 @online

@@ -217,7 +217,7 @@ class ProtocolRegistry(Machine):
             return self._failed(provider, event.health) or [self._announce(provider)]
         effects: Effects = []
         if provider.failures >= self.settings.failed_checks:
-            effects.append(Note("info", "a provider is well again", _fields(provider)))
+            effects += [Note("info", "a provider is well again", _fields(provider)), Tell(r.Initialize())]
         provider.failures = 0
         provider.health = event.health
         return [*effects, self._announce(provider)]
@@ -228,7 +228,9 @@ class ProtocolRegistry(Machine):
         if provider.failures != self.settings.failed_checks:
             return []
         note = Note("warning", "a provider is not well, and gets no more work", _fields(provider))
-        return [note, self._announce(provider)]
+        # What waits in it goes elsewhere, and other registries hear that it takes nothing.
+        out = Tell(r.Shutdown(reason=f"health: {health}"), to=provider.component_id)
+        return [note, self._announce(provider), out]
 
     def _announce(self, provider: _Provider) -> Tell:
         return Tell(r.ProviderRegistered(provider=self._info(provider)))

@@ -140,6 +140,7 @@ class ProviderMachine(Machine):
     epoch: int = 0
     """That of the link's identity."""
     _in_service: bool = True
+    _draining: bool = False
     _connected_before: bool = False
     _running: dict[str, _Call] = field(default_factory=dict)
     _queued: OrderedDict[str, _Call] = field(default_factory=OrderedDict)
@@ -162,6 +163,8 @@ class ProviderMachine(Machine):
         return self._register() if again else []
 
     def on_initialize(self, event: r.Initialize, ctx: Context) -> Effects:
+        """It also brings back what a registry had taken out of service."""
+        self._in_service = not self._draining
         return self._register()
 
     def on_protocol_registered(self, event: r.ProtocolRegistered, ctx: Context) -> Effects:
@@ -318,6 +321,7 @@ class ProviderMachine(Machine):
 
     def drain(self, now: float, at: str) -> Effects:
         """Take nothing more, and hand back what has not begun."""
+        self._draining = True
         return self._leave_service()
 
     def _leave_service(self) -> Effects:

@@ -62,6 +62,12 @@ class FakeClient:
         self.protocol_list = r.ProtocolList(protocols=[], providers=[])
         self.trace_data = h.TraceData(records=[])
 
+    async def progress(self, workflow_id: str) -> d.StatusResponse:
+        report = await self.status(workflow_id)
+        return d.StatusResponse(
+            workflow_id=report.workflow_id, status=report.status, counts={"active": report.tasks}
+        )
+
     async def status(self, workflow_id: str) -> WorkflowReport:
         for each in self.workflows:
             if each.workflow_id == workflow_id:

@@ -194,11 +194,13 @@ def test_a_provider_whose_checks_fail_gets_no_more_work_until_one_succeeds():
     health(d, P1, "no disk") << tells(r.ProviderRegistered(provider=info(health="no disk")))
     health(d, P1, "no disk") << tells(r.ProviderRegistered(provider=info(health="no disk")))
     sick = r.ProviderRegistered(provider=info(capacity=0, health="no disk"))
-    health(d, P1, "no disk") << notes("warning") << tells(sick)
+    out = tells(r.Shutdown(reason="health: no disk"), to=P1)
+    health(d, P1, "no disk") << notes("warning") << tells(sick) << out
     health(d, P1, "no disk") << tells(sick)
     assert found(d).providers == [info(capacity=0, health="no disk")]
     assert d.machine.figures() == {"protocols": 1, "providers": 1, "failing_providers": 1}
-    health(d, P1) << notes("info") << tells(r.ProviderRegistered(provider=info(health="ok")))
+    well = tells(r.ProviderRegistered(provider=info(health="ok")))
+    health(d, P1) << notes("info") << tells(r.Initialize()) << well
     d.silent()
 
 
@@ -209,6 +211,7 @@ def test_a_provider_that_does_not_answer_fails_its_checks_and_is_forgotten_at_la
         d.expire(TIMER)
         if number == 3:
             d << notes("warning") << tells(r.ProviderRegistered(provider=info(capacity=0, health=silent)))
+            d << tells(r.Shutdown, to=P1)
         d << CHECK << SetTimer(TIMER, 10.0)
         d.silent()
     assert d.machine.figures()["providers"] == 0

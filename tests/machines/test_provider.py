@@ -362,10 +362,18 @@ def test_out_of_service_what_runs_is_finished_and_what_waits_is_handed_back():
     assert not d.machine.drained()
     d >> execute("c")
     expect_error(d, ProviderOverloaded, "out of service")
-    d >> r.Initialize() << asks(r.RegisterProtocol) << asks(r.RegisterProvider, capacity=0)
     d.finish("w/a/1", Finished(result=4)) << replies(result("a", 4)) << SetTimer("forget", 60.0)
     assert d.machine.drained()
     d >> execute("a") << replies(result("a", 4))
+
+
+def test_a_registry_brings_back_into_service_what_is_not_draining():
+    d = provider()
+    d >> r.Shutdown(reason="old") << notes("info") << asks(r.RegisterProvider, capacity=0)
+    d >> r.Initialize() << asks(r.RegisterProtocol) << asks(r.RegisterProvider, capacity=1)
+    d >> execute("a") << calls(Work)
+    d.drain() << asks(r.RegisterProvider, capacity=0)
+    d >> r.Initialize() << asks(r.RegisterProtocol) << asks(r.RegisterProvider, capacity=0)
 
 
 def test_draining_is_going_out_of_service():
