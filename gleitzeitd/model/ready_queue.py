@@ -33,6 +33,7 @@ class ReadyQueue:
     _heaps: dict[str, list[tuple[int, int, TaskKey]]] = field(default_factory=dict)
     _arrivals: int = 0
     _waiting: Counter[str] = field(default_factory=Counter)
+    _workflows: dict[WorkflowId, dict[TaskKey, None]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -47,13 +48,16 @@ class ReadyQueue:
     def put(self, entry: ReadyEntry) -> bool:
         """Add a task, or bring it up to date; False if it waits already at this attempt."""
         old = self._entries.get(entry.key)
-        if old is not None and old.attempt >= entry.attempt and old.priority == entry.priority:
+        if old is not None and (old.attempt, old.priority) == (entry.attempt, entry.priority):
             return False
+        if old is not None and old.attempt > entry.attempt:
+            return False  # old news
         if old is not None:
             self.remove(entry.key)
         self._arrivals += 1
         entry.arrival = self._arrivals if old is None else old.arrival
         self._entries[entry.key] = entry
+        self._workflows.setdefault(entry.key.workflow_id, {})[entry.key] = None
         self._waiting[entry.protocol] += 1
         heap = self._heaps.setdefault(entry.protocol, [])
         heapq.heappush(heap, (-entry.priority, entry.arrival, entry.key))
@@ -64,6 +68,10 @@ class ReadyQueue:
         entry = self._entries.pop(key, None)
         if entry is None:
             return None
+        siblings = self._workflows[key.workflow_id]
+        del siblings[key]
+        if not siblings:
+            del self._workflows[key.workflow_id]
         self._waiting[entry.protocol] -= 1
         if not self._waiting[entry.protocol]:
             del self._waiting[entry.protocol]
@@ -101,4 +109,4 @@ class ReadyQueue:
 
     def of_workflow(self, workflow_id: WorkflowId) -> list[ReadyEntry]:
         """The tasks of one workflow that wait."""
-        return [entry for entry in self._entries.values() if entry.key.workflow_id == workflow_id]
+        return [self._entries[key] for key in self._workflows.get(workflow_id, ())]
