@@ -8,6 +8,7 @@ language, is one flat object, ``emit(name, {...})``, with the envelope's keys am
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from gleitzeitd.plain import Json, from_plain, to_plain
 
 _KEYS = {name: f"_{name}" for name in Envelope.__dataclass_fields__}
 _NAMES = {key: name for name, key in _KEYS.items()}
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 Dumps = Callable[[Any], str]
 Loads = Callable[[str], Any]
@@ -76,7 +78,10 @@ def decode_body(name: str, envelope: Envelope, body: str) -> Event:
     if cls is None:
         raise UnknownEvent(f"{sent_as}: no event of this name is in the catalogue")
     try:
-        return from_plain(cls, loads(body), sent_as)
+        data = loads(body)
+        if _SURROGATE.search(body):
+            dumps(data).encode()
+        return from_plain(cls, data, sent_as)
     except ValueError as problem:
         raise MalformedEvent(sent_as, f"the body is no JSON: {problem}") from None
     except MalformedData as problem:
@@ -103,7 +108,9 @@ def unflatten(name: str, flat: Json, fill: Callable[[dict[str, Json]], Envelope]
     given = {_NAMES[key]: value for key, value in flat.items() if key in _NAMES}
     body = {key: value for key, value in flat.items() if not key.startswith("_")}
     try:
-        return fill(given), dumps(body)
+        text = dumps(body)
+        text.encode()  # half a character can be escaped in JSON, and written nowhere else
+        return fill(given), text
     except MalformedData as problem:
         raise MalformedEvent(problem.path, problem.problem) from None
     except ValueError as problem:

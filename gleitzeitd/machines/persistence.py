@@ -339,7 +339,7 @@ class Persistence(Machine):
         if event.inventory is None:
             return []
         engine = ctx.envelope.source_component
-        listed = {Attempt(WorkflowId(w), t, n) for w, t, n in event.inventory}
+        listed = {tuple(item) for item in event.inventory if all(type(x) in (str, int) for x in item)}
         effects: Effects = []
         lost = []
         for attempt in self._held_by.get(engine, ()):
@@ -400,7 +400,7 @@ class Persistence(Machine):
     # --- shards and their owners ------------------------------------------------------------------
 
     def on_claim_shard(self, event: p.ClaimShard, ctx: Context) -> Effects:
-        if not self._open:
+        if not self._open or event.role not in (Role.DEPENDENCY_RESOLVER, Role.QUEUE_MANAGER):
             return []
         owner = event.incarnation
         source = ctx.envelope.source_component

@@ -16,7 +16,7 @@ from gleitzeitd.machines.base import Request
 from gleitzeitd.machines.feed import entry_of
 from gleitzeitd.machines.persistence import Requests
 from gleitzeitd.model.ledger import Audience, TaskRow, WorkflowRow
-from gleitzeitd.model.names import SHARDS, Role, Shard, TaskId, WorkflowId, shard_of
+from gleitzeitd.model.names import SHARDS, Role, Shard, TaskId, WorkflowId, is_identifier, shard_of
 from gleitzeitd.model.report import Blocking, TaskReport, WorkflowReport
 from gleitzeitd.plain import Json, from_plain, to_plain
 from gleitzeitd.runtime.clock import utc_now
@@ -98,6 +98,8 @@ class LedgerPerformer(Performer):
             expected = ", ".join(self._kinds)
             found = f"expected one of {expected}, found {query.kind_of_data!r}"
             raise MalformedData("query_data.kind_of_data", found)
+        if query.workflow_id is not None and not is_identifier(query.workflow_id):
+            raise MalformedData("query_data.workflow_id", "expected the id of a workflow")
         if not 1 <= query.limit <= 10_000:
             raise MalformedData("query_data.limit", f"expected 1 to 10000, found {query.limit}")
         return await kind(query, blocked)
@@ -146,11 +148,19 @@ class LedgerPerformer(Performer):
     async def _values(
         self, query: QueryData, values: Callable[[list[TaskId]], Awaitable[list[Json]]]
     ) -> _Page:
-        """Of the tasks named, in one page; or of all, as many as fit."""
-        if query.task_ids:
-            return _Page(await values([TaskId(task_id) for task_id in query.task_ids]))
+        """Of the tasks named, or of all, as many as fit into a page."""
         items: list[Json] = []
-        weight, after = 0, _position(query)
+        weight = 0
+        if query.task_ids:
+            for start in range(0, len(query.task_ids), _STEP):
+                named = [TaskId(task_id) for task_id in query.task_ids[start : start + _STEP]]
+                for item in await values(named):
+                    items.append(item)
+                    weight += len(dumps(item))
+                    if weight >= PAGE_BYTES:
+                        return _Page(items)
+            return _Page(items)
+        after = _position(query)
         while weight < PAGE_BYTES and len(items) < query.limit:
             rows = await self._store.tasks(_workflow_id(query), after, _STEP)
             if not rows:
@@ -189,7 +199,11 @@ class LedgerPerformer(Performer):
             return await self._ready(query)
         if query.workflow_id is not None:
             return await self._one_workflow(query.workflow_id)
-        found, number = await self._store.open_workflows(_shard(query), query.after, min(query.limit, 100))
+        if query.after is not None and not isinstance(query.after, str):
+            raise MalformedData("query_data.after", "expected the next of the page before")
+        found, number = await self._store.open_workflows(
+            _shard(query), None if query.after is None else WorkflowId(query.after), min(query.limit, 100)
+        )
         items: list[Json] = []
         tasks = 0
         for workflow in found:
@@ -209,7 +223,11 @@ class LedgerPerformer(Performer):
     async def _ready(self, query: QueryData) -> _Page:
         after = None
         if query.after is not None:
-            workflow_id, task_id = query.after
+            match query.after:
+                case [str(workflow_id), str(task_id)]:
+                    pass
+                case _:
+                    raise MalformedData("query_data.after", "expected the next of the page before")
             after = (WorkflowId(workflow_id), TaskId(task_id))
         entries, number = await self._store.ready_tasks(_shard(query), after, query.limit)
         items: list[Json] = [
@@ -257,7 +275,7 @@ def _audience(query: QueryData) -> Audience:
 def _position(query: QueryData) -> int:
     if query.after is None:
         return -1
-    if type(query.after) is not int:
+    if type(query.after) is not int or not -1 <= query.after < 2**63:
         raise MalformedData("query_data.after", "expected the next of the page before, a whole number")
     return query.after
 

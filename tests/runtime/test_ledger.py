@@ -1,0 +1,75 @@
+"""What the ledger's performer reads, whatever it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gleitzeitd.errors import GleitzeitError, MalformedData
+from gleitzeitd.events.persistence import DataRetrieved, QueryData
+from gleitzeitd.machines.persistence import Requests
+from gleitzeitd.model.names import Role, TaskId
+from gleitzeitd.runtime.ledger import PAGE_BYTES, LedgerPerformer
+from gleitzeitd.stores.memory import MemoryStore
+from gleitzeitd.stores.sqlite import SqliteStore
+from tests.stores.ledger import OWNED, W, accept, complete, grant, ready
+
+KINDS = ["workflow", "workflows", "tasks", "results", "output", "history", "feed", "snapshot", "nothing"]
+ODD = [None, -1, 0, 2**70, -(2**70), "x", "x/y", [], ["a"], ["a", "b"], [1, 2], {"a": 1}, True, 1.5]
+QUERIES = st.builds(
+    QueryData,
+    kind_of_data=st.sampled_from(KINDS),
+    workflow_id=st.sampled_from([None, "", "w", "no id", "w" * 300]),
+    task_ids=st.lists(st.sampled_from(["a", "", "z"]), max_size=3),
+    shard_number=st.sampled_from([None, 3, -1, 16, 2**70]),
+    audience=st.sampled_from([None, *Role]),
+    after=st.sampled_from(ODD),
+    limit=st.sampled_from([1, 500, 0, -1, 2**70]),
+    status=st.sampled_from([None, "running", "x"]),
+)
+
+
+async def read(store, query):
+    return await LedgerPerformer(store).answer(Requests.Read(query, []))
+
+
+@pytest.fixture(scope="module", params=["memory", "sqlite"])
+def make_store(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("ledger") / "gleitzeit.db"
+    return MemoryStore if request.param == "memory" else lambda: SqliteStore(path)
+
+
+@given(query=QUERIES)
+@settings(max_examples=150)
+def test_every_query_is_answered_or_refused(make_store, query):
+    async def ask():
+        store = make_store()
+        await store.open()
+        try:
+            return await read(store, query)
+        except GleitzeitError as problem:
+            return problem
+        finally:
+            await store.close()
+
+    assert isinstance(asyncio.run(ask()), (DataRetrieved, GleitzeitError))
+
+
+async def test_named_results_stop_where_a_page_is_full():
+    store = MemoryStore()
+    await store.open()
+    names = ["a", "b", "c"]
+    large = "x" * (PAGE_BYTES // 2 + 1)
+    changes = [accept(graph={name: [] for name in names}), ready(*names), grant(*names)]
+    await store.commit([*OWNED, *changes, *(complete(name, result=large) for name in names)], "")
+    query = QueryData(kind_of_data="results", workflow_id=W, task_ids=[*map(TaskId, names)])
+    page = await read(store, query)
+    assert [task_id for task_id, _ in page.items] == ["a", "b"]
+
+
+async def test_the_message_says_what_was_expected():
+    with pytest.raises(MalformedData, match=r"query_data.workflow_id: expected the id of a workflow"):
+        await read(MemoryStore(), QueryData(kind_of_data="workflow", workflow_id="no id"))
