@@ -47,7 +47,7 @@ class RequestNextTask(Event):
     room: dict[str, int] = field(default_factory=dict)
     """Protocol to how many more calls its providers take; one that is missing has no provider."""
     received: dict[ComponentId, int] = field(default_factory=dict)
-    """Queue manager to how many tasks have come from it so far: what it has given beyond these is on its
+    """Queue manager to the number of the last task that has come from it: what it has sent since is on its
     way, and not yet part of the slots above."""
 
 
@@ -83,6 +83,8 @@ class ExecuteTask(Event):
     """Run one attempt. If this is lost, the engine's inventory shows it, and the lease ends."""
 
     task: Execution
+    number: int = 0
+    """Grows by one with every task that the queue manager sends to the engine."""
 
 
 @event(

@@ -97,7 +97,8 @@ class ExecutionEngine(Machine):
     _providers: dict[ComponentId, r.ProviderInfo] = field(default_factory=dict)
     _calls: Counter[ComponentId] = field(default_factory=Counter)
     _received: dict[ComponentId, int] = field(default_factory=dict)
-    _told: tuple[int, dict[str, int]] | None = None
+    _told: tuple[int, dict[str, int], int] | None = None
+    _arrived: int = 0
     _draining: bool = False
     _completed: int = 0
     _failed: int = 0
@@ -128,9 +129,11 @@ class ExecutionEngine(Machine):
             return []
         free = max(self.settings.slots - len(self._runs), 0)
         room = self._room()
-        if not always and (free, room) == self._told:
+        # What has arrived counts, too: to the queue manager it is on its way until it hears otherwise.
+        told = (free, room, self._arrived)
+        if not always and told == self._told:
             return []
-        self._told = (free, room)
+        self._told = told
         return [Tell(q.RequestNextTask(slots=free, room=room, received=dict(self._received)))]
 
     def settle(self, now: float, at: str) -> Effects:
@@ -150,6 +153,8 @@ class ExecutionEngine(Machine):
         return self._dispatch([event.provider.protocol], ctx.at)
 
     def on_component_disconnected(self, event: h.ComponentDisconnected, ctx: Context) -> Effects:
+        if event.component_type is Role.QUEUE_MANAGER:
+            self._received.pop(event.component_id, None)  # both sides count anew
         if event.component_type is not Role.PROVIDER:
             return []
         return self._provider_gone(event.component_id, "its connection ended", ctx.at)
@@ -203,7 +208,8 @@ class ExecutionEngine(Machine):
     def on_execute_task(self, event: q.ExecuteTask, ctx: Context) -> Effects:
         task = event.task
         source = ctx.envelope.source_component
-        self._received[source] = self._received.get(source, 0) + 1
+        self._received[source] = event.number
+        self._arrived += 1
         run = _Run(task, ctx.envelope.correlation_id)
         if run.attempt in self._runs:
             return []
@@ -241,12 +247,15 @@ class ExecutionEngine(Machine):
             effects.append(SetTimer(f"deadline/{name}", task.timeout + self.settings.overtime_seconds))
         return effects
 
-    def _run_of(self, event: v.MethodResult | v.ProviderError) -> _Run | None:
+    def _run_of(self, event: v.MethodResult | v.ProviderError, ctx: Context) -> _Run | None:
+        """The attempt that is answered, if it is the provider called that answers."""
         run = self._runs.get(Attempt(event.workflow_id, event.task_id, event.attempt))
-        return run if run is not None and run.phase in (_Phase.CALLING, _Phase.ENDING) else None
+        if run is None or run.provider != ctx.envelope.source_component:
+            return None
+        return run if run.phase in (_Phase.CALLING, _Phase.ENDING) else None
 
     def on_method_result(self, event: v.MethodResult, ctx: Context) -> Effects:
-        run = self._run_of(event)
+        run = self._run_of(event, ctx)
         if run is None:
             return []
         done = e.TaskCompleted(
@@ -262,7 +271,7 @@ class ExecutionEngine(Machine):
         return self._report(run, done, ctx.at)
 
     def on_provider_error(self, event: v.ProviderError, ctx: Context) -> Effects:
-        run = self._run_of(event)
+        run = self._run_of(event, ctx)
         if run is None:
             return []
         failed = e.TaskFailed(
@@ -345,13 +354,32 @@ class ExecutionEngine(Machine):
         """The ledger will never take this report; another attempt may be luckier."""
         if ctx.asked is None:
             return []
-        asked = ctx.asked.event
-        fields: dict[str, Json] = {"event": asked.name, "error": str(event.error)}
+        fields: dict[str, Json] = {"event": ctx.asked.event.name, "error": str(event.error)}
         effects: Effects = [Note("error", "the ledger refused", fields)]
-        if isinstance(asked, (e.TaskCompleted, e.TaskFailed)):
-            # No longer listed in the inventory, the attempt is taken back by the ledger.
-            self._runs.pop(Attempt(asked.workflow_id, asked.task_id, asked.attempt), None)
+        if isinstance(ctx.asked.event, (e.TaskCompleted, e.TaskFailed)):
+            self._forget(ctx.asked.event)
         return effects
+
+    def refused(self, asked: Ask, error: ErrorInfo, now: float, at: str) -> Effects:
+        """The hub does not pass it on, now or ever: it may be too large."""
+        event = asked.event
+        effects: Effects = [Note("error", "the hub refused", {"event": event.name, "error": str(error)})]
+        match event:
+            case v.ExecuteMethod():
+                run = self._runs.get(Attempt(event.workflow_id, event.task_id, event.attempt))
+                if run is not None and run.phase in (_Phase.CALLING, _Phase.ENDING):
+                    effects += self._report_error(run, error, at)
+            case e.TaskCompleted():
+                run = self._runs.get(Attempt(event.workflow_id, event.task_id, event.attempt))
+                if run is not None:
+                    effects += self._report_error(run, error, at)
+            case e.TaskFailed():
+                self._forget(event)
+        return effects
+
+    def _forget(self, event: e.TaskCompleted | e.TaskFailed) -> None:
+        """No longer listed in the inventory, the attempt is taken back by the ledger."""
+        self._runs.pop(Attempt(event.workflow_id, event.task_id, event.attempt), None)
 
     # --- ending work before its time --------------------------------------------------------------------
 
@@ -392,7 +420,7 @@ class ExecutionEngine(Machine):
             return effects
         workflow_id, task_id, number = key.removeprefix("deadline/").rsplit("/", 2)
         run_or_none = self._runs.get(Attempt(WorkflowId(workflow_id), TaskId(task_id), int(number)))
-        if run_or_none is None:
+        if run_or_none is None or run_or_none.phase is _Phase.REPORTING:
             return []
         run = run_or_none
         timeout = errors.TaskTimeout(f"the attempt took longer than its timeout of {run.task.timeout} s")

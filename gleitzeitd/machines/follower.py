@@ -22,6 +22,8 @@ from gleitzeitd.plain import Json
 
 CLAIM_SECONDS = 1.0
 """Between two claims; well under the ledger's ``owner_seconds``."""
+CLAIMS_SKIPPED = 3
+"""After so many times without an answer a claim is asked anew."""
 PAGE = 500
 """Snapshot items and feed entries fetched at once."""
 _SNAPSHOT = "snapshot/"
@@ -56,6 +58,8 @@ class Follower(Machine):
     """Names this process among all that ever claimed."""
     shards: dict[Shard, Following] = field(default_factory=dict)
     leaving: bool = False
+    unanswered: int = 0
+    """Claims' times that have passed since the open claim was asked."""
 
     # --- for subclasses -------------------------------------------------------------------------
 
@@ -89,6 +93,7 @@ class Follower(Machine):
         return [self._serving()]
 
     def _claim(self) -> Effects:
+        self.unanswered = 1
         claim = p.ClaimShard(role=self.role, incarnation=self.incarnation, release=self.leaving)
         return [Ask(_CLAIM, claim), SetTimer(_CLAIM, CLAIM_SECONDS)]
 
@@ -98,11 +103,12 @@ class Follower(Machine):
 
     def timer_expired(self, key: str, now: float, at: str) -> Effects:
         if key == _LEFT:
-            for shard in list(self.shards):
-                del self.shards[shard]
-                self.forget(shard)
-            return []
+            return [effect for shard in list(self.shards) for effect in self.begin_anew(shard)]
         assert key == _CLAIM, key
+        if 0 < self.unanswered < CLAIMS_SKIPPED:
+            # A new ask would make us deaf to the answer of this one, which a slow ledger may still give.
+            self.unanswered += 1
+            return [SetTimer(_CLAIM, CLAIM_SECONDS)]
         return self._claim()
 
     def drain(self, now: float, at: str) -> Effects:
@@ -116,14 +122,13 @@ class Follower(Machine):
     def on_shard_claimed(self, event: p.ShardClaimed, ctx: Context) -> Effects:
         if ctx.asked is None:
             return []
+        self.unanswered = 0
         owned = {claim.shard: claim for claim in event.owned}
         effects: Effects = []
         for shard in [
             s for s, state in self.shards.items() if s not in owned or owned[s].epoch != state.epoch
         ]:
-            del self.shards[shard]
-            self.forget(shard)
-            effects += [CancelAsk(f"{_SNAPSHOT}{shard}"), CancelAsk(f"{_FEED}{shard}")]
+            effects += self.begin_anew(shard)
         for shard, claim in owned.items():
             state = self.shards.get(shard)
             if state is None:
@@ -161,6 +166,13 @@ class Follower(Machine):
         if query.kind_of_data == "snapshot":
             return self._snapshot(query.shard_number, state, event, ctx.now)
         return self._page(query.shard_number, state, event, ctx.now)
+
+    def begin_anew(self, shard: Shard | None) -> Effects:
+        """Something about the shard cannot be had: forget it, and read it again after the next claim."""
+        if shard is None or self.shards.pop(shard, None) is None:
+            return []
+        self.forget(shard)
+        return [CancelAsk(f"{_SNAPSHOT}{shard}"), CancelAsk(f"{_FEED}{shard}")]
 
     def answered(self, query: p.QueryData, event: p.DataRetrieved, ctx: Context) -> Effects:
         """An answer to a query of the subclass's own."""

@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from itertools import count
+from typing import NamedTuple
 
 from gleitzeitd.bounds import bounded
+from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.events import Envelope, Event
 from gleitzeitd.events import dependency_resolver as d
 from gleitzeitd.events import execution_engine as e
@@ -49,15 +51,47 @@ class _Engine:
     slots: int = 0
     room: dict[str, int] = field(default_factory=dict)
     heard: float = 0.0
-    given: int = 0
-    """Tasks given so far."""
+    given: Counter[str] = field(default_factory=Counter)
+    """By protocol: tasks whose lease is being asked for, and tasks on their way."""
+    sent: int = 0
+    """Number of the task sent last."""
+    sent_at: float = 0.0
     on_the_way: deque[str] = field(default_factory=deque)
-    """Protocols of the tasks given that the engine has not yet counted as received."""
-    given_at: float = 0.0
+    """Protocols of the tasks sent since the one that the engine has named as received last."""
     draining: bool = False
 
     def free(self) -> int:
-        return 0 if self.draining else self.slots - len(self.on_the_way)
+        return 0 if self.draining else self.slots - self.given.total()
+
+    def give(self, protocol: str) -> None:
+        """A lease is asked for."""
+        self.given[protocol] += 1
+
+    def give_back(self, protocol: str) -> None:
+        """It was not granted, or the task has arrived."""
+        self.given[protocol] -= 1
+        if self.given[protocol] <= 0:
+            del self.given[protocol]
+
+    def send(self, protocol: str, now: float) -> int:
+        """It was granted, and the task goes out: under which number."""
+        self.sent, self.sent_at = self.sent + 1, now
+        self.on_the_way.append(protocol)
+        return self.sent
+
+    def arrived(self, number: int, now: float, patience: float) -> None:
+        """The engine has named the task that came last: those before it have come, too, or are lost."""
+        left = self.sent - number
+        if not 0 <= left <= len(self.on_the_way) or (left and now - self.sent_at > patience):
+            # One of us was started again, or the last tasks are lost: count from here.
+            self.sent, left = number, 0
+        while len(self.on_the_way) > left:
+            self.give_back(self.on_the_way.popleft())
+
+
+class _Leasing(NamedTuple):
+    entry: ReadyEntry
+    engine_id: ComponentId
 
 
 _TICK = "tick"
@@ -73,7 +107,7 @@ class QueueManager(Follower):
     component_id: ComponentId
     settings: Settings = Settings()
     _queue: ReadyQueue = field(default_factory=ReadyQueue)
-    _leasing: dict[TaskKey, ReadyEntry] = field(default_factory=dict)  # asked for, not yet answered
+    _leasing: dict[TaskKey, _Leasing] = field(default_factory=dict)  # asked for, not yet answered
     _engines: dict[ComponentId, _Engine] = field(default_factory=dict)
     _askers: dict[str, Envelope] = field(default_factory=dict)
     _blocked: dict[WorkflowId, str] = field(default_factory=dict)  # the reason that was reported
@@ -90,6 +124,8 @@ class QueueManager(Follower):
     def forget(self, shard: Shard) -> None:
         for entry in [entry for entry in self._queue if shard_of(entry.key.workflow_id) == shard]:
             self._queue.remove(entry.key)
+        for key in [key for key in self._leasing if shard_of(key.workflow_id) == shard]:
+            self._take_back(key)
 
     def take_over(self, shard: Shard, item: Json, now: float) -> None:
         task = ReadyTask(**item["task"])
@@ -98,7 +134,7 @@ class QueueManager(Follower):
     def _put(self, workflow_id: WorkflowId, task: ReadyTask, correlation_id: str, now: float) -> None:
         key = TaskKey(workflow_id, task.task_id)
         leasing = self._leasing.get(key)
-        if leasing is not None and leasing.attempt >= task.attempt:
+        if leasing is not None and leasing.entry.attempt >= task.attempt:
             return
         entry = ReadyEntry(key, task.attempt, task.priority, task.protocol, correlation_id, now)
         if self._queue.put(entry):
@@ -138,16 +174,7 @@ class QueueManager(Follower):
 
     def on_request_next_task(self, event: q.RequestNextTask, ctx: Context) -> Effects:
         engine = self._engines.setdefault(ctx.envelope.source_component, _Engine())
-        received = event.received.get(self.component_id, 0)
-        on_the_way = engine.given - received
-        if not 0 <= on_the_way <= len(engine.on_the_way) or (
-            on_the_way and ctx.now - engine.given_at > self.settings.engine_seconds
-        ):
-            # It was started again, or something got lost on the way: begin to count anew.
-            engine.given = received
-            on_the_way = 0
-        while len(engine.on_the_way) > on_the_way:
-            engine.on_the_way.popleft()
+        engine.arrived(event.received.get(self.component_id, 0), ctx.now, self.settings.engine_seconds)
         engine.slots, engine.room, engine.heard = event.slots, event.room, ctx.now
         return []
 
@@ -191,11 +218,9 @@ class QueueManager(Follower):
             if entry is None:
                 break
             engine_id, engine = candidates.take(entry.protocol)
-            engine.given += 1
-            engine.given_at = now
-            engine.on_the_way.append(entry.protocol)
+            engine.give(entry.protocol)
             self._queue.remove(entry.key)
-            self._leasing[entry.key] = entry
+            self._leasing[entry.key] = _Leasing(entry, engine_id)
             wish = LeaseWish(
                 workflow_id=entry.key.workflow_id,
                 task_id=entry.key.task_id,
@@ -211,7 +236,7 @@ class QueueManager(Follower):
         for start in range(0, len(leases), size):
             part = leases[start : start + size]
             event = q.TaskAvailable(owned_shard=shard, epoch=self.shards[shard].epoch, leases=part)
-            correlation = self._leasing[TaskKey(part[0].workflow_id, part[0].task_id)].correlation_id
+            correlation = self._leasing[TaskKey(part[0].workflow_id, part[0].task_id)].entry.correlation_id
             asks.append(Ask(f"lease/{shard}/{next(self._numbers)}", event, correlation_id=correlation))
         return asks
 
@@ -220,41 +245,49 @@ class QueueManager(Follower):
             return []
         match ctx.asked.event:
             case q.TaskAvailable():
-                return self._leased(event)
+                return self._leased(event, ctx.now)
             case q.TaskPriorityChanged():
                 return self._reordered(ctx.asked.event, event, self._askers.pop(ctx.asked.key))
         return []
 
-    def _leased(self, event: p.DataSaved) -> Effects:
+    def _leased(self, event: p.DataSaved, now: float) -> Effects:
         effects: Effects = []
         for execution in event.executions:
-            self._leasing.pop(TaskKey(execution.workflow_id, execution.task_id), None)
-            run = q.ExecuteTask(task=execution)
+            self._take_back(TaskKey(execution.workflow_id, execution.task_id))
+            engine = self._engines.setdefault(execution.engine_id, _Engine())
+            engine.give(execution.protocol)
+            run = q.ExecuteTask(task=execution, number=engine.send(execution.protocol, now))
             effects.append(Tell(run, to=execution.engine_id, correlation_id=execution.correlation_id))
         for wish in event.refused:
-            self._withdraw(wish)
+            # If the task is ready at another attempt, the feed says so.
+            self._take_back(TaskKey(wish.workflow_id, wish.task_id))
         return effects
 
-    def _withdraw(self, wish: LeaseWish) -> None:
-        """The ledger did not grant it. If the task is ready at another attempt, the feed says so."""
-        self._leasing.pop(TaskKey(wish.workflow_id, wish.task_id), None)
-        engine = self._engines.get(wish.engine_id)
-        if engine is not None and engine.on_the_way:
-            engine.on_the_way.pop()
-            engine.given -= 1
+    def _take_back(self, key: TaskKey) -> None:
+        """Nobody asks the ledger for this lease any more: its place at the engine is free."""
+        leasing = self._leasing.pop(key, None)
+        if leasing is not None and leasing.engine_id in self._engines:
+            self._engines[leasing.engine_id].give_back(leasing.entry.protocol)
 
     def on_persistence_error(self, event: p.PersistenceError, ctx: Context) -> Effects:
         """Only errors that asking again does not help come here."""
-        if ctx.asked is None:
-            return []
-        fields: dict[str, Json] = {"event": ctx.asked.event.name, "error": str(event.error)}
-        effects: Effects = [Note("error", "the ledger refused", fields)]
-        if isinstance(ctx.asked.event, q.TaskAvailable):
-            for wish in ctx.asked.event.leases:
-                self._withdraw(wish)
-        asker = self._askers.pop(ctx.asked.key, None)
+        return [] if ctx.asked is None else self._failed(ctx.asked, event.error, "the ledger refused")
+
+    def refused(self, asked: Ask, error: ErrorInfo, now: float, at: str) -> Effects:
+        return self._failed(asked, error, "the hub refused")
+
+    def _failed(self, asked: Ask, error: ErrorInfo, message: str) -> Effects:
+        event = asked.event
+        effects: Effects = [Note("error", message, {"event": event.name, "error": str(error)})]
+        match event:
+            case q.TaskAvailable():
+                # What of it is ready still, only the ledger knows.
+                effects += self.begin_anew(event.owned_shard)
+            case p.QueryData():
+                effects += self.begin_anew(event.shard_number)
+        asker = self._askers.pop(asked.key, None)
         if asker is not None:
-            effects.append(Reply(p.DataSaved(status="error", message=str(event.error)), asker))
+            effects.append(Reply(p.DataSaved(status="error", message=str(error)), asker))
         return effects
 
     # --- priorities -------------------------------------------------------------------------------
@@ -288,6 +321,9 @@ class QueueManager(Follower):
         if key != _TICK:
             return Follower.timer_expired(self, key, now, at)
         self._ticking = False
+        live = {engine_id for engine_id, _ in self._live(now)}
+        for engine_id in [engine_id for engine_id in self._engines if engine_id not in live]:
+            del self._engines[engine_id]  # a hub that ended with it told nobody
         effects = self._report_blocked(now)
         stats = self._stats()
         if stats != self._told:
@@ -371,7 +407,7 @@ class _Candidates:
         self._room: dict[str, dict[ComponentId, int]] = {}
         for engine_id, engine in engines:
             for protocol, room in engine.room.items():
-                left = room - engine.on_the_way.count(protocol)
+                left = room - engine.given[protocol]
                 if left > 0:
                     self._room.setdefault(protocol, {})[engine_id] = left
 
