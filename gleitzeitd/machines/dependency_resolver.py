@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
 from gleitzeitd import errors
 from gleitzeitd.bounds import bounded
+from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.events import Envelope, Event
 from gleitzeitd.events import dependency_resolver as d
 from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import persistence as p
 from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.machines.base import Ask, Context, Effects, Note, Reply
+from gleitzeitd.machines.feed import stamp_of
 from gleitzeitd.machines.follower import Follower
 from gleitzeitd.model.course import Course
 from gleitzeitd.model.document import read
@@ -34,6 +36,9 @@ from gleitzeitd.model.protocol import Protocol, SchemaCheck
 from gleitzeitd.model.reference import PYTHON_SOURCE, substitute
 from gleitzeitd.model.workflow import INPUTS, Task, Workflow
 from gleitzeitd.plain import Json, from_plain, to_plain
+
+RESULTS_AT_ONCE = 500
+"""Results that one query asks for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +76,9 @@ class DependencyResolver(Follower):
     _submissions: dict[WorkflowId, _Submission] = field(default_factory=dict)
     _touched: dict[WorkflowId, None] = field(default_factory=dict)  # in order; what settle() looks at
     _analyzed: set[WorkflowId] = field(default_factory=set)
-    _stalled: dict[WorkflowId, list[Task]] = field(default_factory=dict)  # they wait for results to be read
-    _askers: dict[str, Envelope] = field(
-        default_factory=dict
-    )  # key of an ask -> who waits for what comes of it
+    _fetching: dict[WorkflowId, set[TaskId]] = field(default_factory=dict)  # results being read
+    _reloading: dict[WorkflowId, int] = field(default_factory=dict)  # -> the last entry about it meanwhile
+    _askers: dict[str, Envelope] = field(default_factory=dict)  # key of an ask -> who waits for its answer
     _protocols: dict[str, Protocol] = field(default_factory=dict)
     _numbers: count[int] = field(default_factory=count)
 
@@ -133,8 +137,8 @@ class DependencyResolver(Follower):
         if ctx.asked is None:
             return []
         match ctx.asked.event:
-            case p.SaveWorkflow(workflow_id=workflow_id):
-                return self._saved(workflow_id, event)
+            case p.SaveWorkflow():
+                return self._saved(ctx.asked.event, event)
             case d.WorkflowAnalyzed() | d.DependenciesSatisfied():
                 course = self._courses.get(ctx.asked.event.workflow_id)
                 if course is not None and event.status in ("ok", "duplicate"):
@@ -145,7 +149,8 @@ class DependencyResolver(Follower):
                 return [Reply(p.DataSaved(status=event.status, message=event.message), asker)]
         return []
 
-    def _saved(self, workflow_id: WorkflowId, event: p.DataSaved) -> Effects:
+    def _saved(self, asked: p.SaveWorkflow, event: p.DataSaved) -> Effects:
+        workflow_id = asked.workflow_id
         submission = self._submissions.pop(workflow_id, None)
         if submission is None:
             return []
@@ -159,9 +164,12 @@ class DependencyResolver(Follower):
             workflow_id=workflow_id, duplicate=duplicate, warnings=submission.warnings
         )
         effects: Effects = [Reply(accepted, asker) for asker in submission.askers]
-        if duplicate and workflow_id not in self._courses:
-            return [*effects, *self._reload(workflow_id)]  # our own repeat, or one that ended long ago
-        if not duplicate:
+        if not self.owns(shard_of(workflow_id)) or workflow_id in self._courses:
+            return effects
+        if duplicate or asked.epoch != self._epoch(workflow_id):
+            # Our own repeat, or one that ended long ago; or the shard was another's in between.
+            effects += self._reload(workflow_id)
+        else:
             course = Course.of(workflow_id, submission.workflow, submission.inputs, submission.correlation_id)
             self._courses[workflow_id] = course
             self._touched[workflow_id] = None
@@ -184,7 +192,8 @@ class DependencyResolver(Follower):
 
     def _drop(self, workflow_id: WorkflowId) -> None:
         self._courses.pop(workflow_id, None)
-        self._stalled.pop(workflow_id, None)
+        self._touched.pop(workflow_id, None)
+        self._fetching.pop(workflow_id, None)
         self._analyzed.discard(workflow_id)
 
     def take_over(self, shard: Shard, item: Json, now: float) -> None:
@@ -196,6 +205,8 @@ class DependencyResolver(Follower):
         self._drop(workflow_id)
         self._courses[workflow_id] = course
         self._touched[workflow_id] = None
+        if course.begun():
+            self._analyzed.add(workflow_id)
 
     def _reload(self, workflow_id: WorkflowId) -> Effects:
         query = p.QueryData(
@@ -204,10 +215,14 @@ class DependencyResolver(Follower):
             shard_number=shard_of(workflow_id),
             audience=self.role,
         )
+        self._reloading[workflow_id] = 0
         return [Ask(f"reload/{workflow_id}", query)]
 
     def apply(self, event: Event, correlation_id: str, now: float) -> None:
-        course = self._courses.get(WorkflowId(event.topic() or ""))
+        workflow_id, stamp = WorkflowId(event.topic() or ""), stamp_of(event)
+        if workflow_id in self._reloading and stamp is not None:
+            self._reloading[workflow_id] = stamp.number
+        course = self._courses.get(workflow_id)
         if course is None:
             return
         match event:
@@ -228,20 +243,10 @@ class DependencyResolver(Follower):
                 return
         self._touched[course.workflow_id] = None
 
-    def on_task_completed(self, event: e.TaskCompleted, ctx: Context) -> Effects:
+    def on_task_completed(self, event: Event, ctx: Context) -> Effects:
         return self.follow(event, ctx)
 
-    def on_task_failed(self, event: e.TaskFailed, ctx: Context) -> Effects:
-        return self.follow(event, ctx)
-
-    def on_task_cancelled(self, event: e.TaskCancelled, ctx: Context) -> Effects:
-        return self.follow(event, ctx)
-
-    def on_task_skipped(self, event: d.TaskSkipped, ctx: Context) -> Effects:
-        return self.follow(event, ctx)
-
-    def on_workflow_cancelling(self, event: d.WorkflowCancelling, ctx: Context) -> Effects:
-        return self.follow(event, ctx)
+    on_task_failed = on_task_cancelled = on_task_skipped = on_workflow_cancelling = on_task_completed
 
     def _on_ended(self, event: Event, status: str, ctx: Context) -> Effects:
         workflow_id = WorkflowId(event.topic() or "")
@@ -268,24 +273,27 @@ class DependencyResolver(Follower):
         touched, self._touched = self._touched, {}
         for workflow_id in touched:
             course = self._courses.get(workflow_id)
-            if course is not None and self.owns(shard_of(workflow_id)):
+            if course is None:
+                continue
+            if self.owns(shard_of(workflow_id)):
                 effects += self._judge(course)
+            else:
+                self._touched[workflow_id] = None  # until the rest of the shard's snapshot has come
         return effects
 
     def _judge(self, course: Course) -> Effects:
-        freed = self._stalled.pop(course.workflow_id, []) + course.take_freed()
-        stalled = {task.id: course.missing_results(task) for task in freed}
         ready: list[ReadyTask] = []
         failed: list[SkippedTask] = []
-        for task in freed:
-            if not stalled[task.id]:
+        stalled: list[Task] = []
+        missing: dict[TaskId, None] = {}
+        for task in course.take_freed():
+            if lacking := course.missing_results(task):
+                stalled.append(task)
+                missing.update(dict.fromkeys(lacking))
+            else:
                 self._complete(course, task, ready, failed)
-        effects: Effects = []
-        missing = sorted({t for wanted in stalled.values() for t in wanted})
-        if missing:
-            self._stalled[course.workflow_id] = [task for task in freed if stalled[task.id]]
-            effects.append(self._ask_results(course, missing))
-        effects += self._make_ready(course, ready)
+        course.put_back(stalled)
+        effects = self._ask_results(course, missing) + self._make_ready(course, ready)
         skipped = failed + course.take_doomed()
         if skipped:
             event: Event = d.TaskSkipped(
@@ -345,11 +353,20 @@ class DependencyResolver(Follower):
         key = f"{kind}/{course.workflow_id}/{next(self._numbers)}"
         return Ask(key, event, correlation_id=course.correlation_id)
 
-    def _ask_results(self, course: Course, missing: list[TaskId]) -> Ask:
-        query = p.QueryData(
-            kind_of_data="results", workflow_id=course.workflow_id, task_ids=[str(t) for t in missing]
-        )
-        return Ask(f"results/{course.workflow_id}", query, correlation_id=course.correlation_id)
+    def _ask_results(self, course: Course, missing: Iterable[TaskId]) -> Effects:
+        """Have those read that are not being read already."""
+        fetching = self._fetching.setdefault(course.workflow_id, set())
+        wanted = [str(task_id) for task_id in missing if task_id not in fetching]
+        fetching.update(TaskId(task_id) for task_id in wanted)
+        asks: Effects = []
+        for start in range(0, len(wanted), RESULTS_AT_ONCE):
+            part = wanted[start : start + RESULTS_AT_ONCE]
+            query = p.QueryData(kind_of_data="results", workflow_id=course.workflow_id, task_ids=part)
+            key = f"results/{course.workflow_id}/{next(self._numbers)}"
+            asks.append(Ask(key, query, correlation_id=course.correlation_id))
+        if not fetching:
+            del self._fetching[course.workflow_id]
+        return asks
 
     def _epoch(self, workflow_id: WorkflowId) -> int:
         state = self.shards.get(shard_of(workflow_id))
@@ -366,11 +383,11 @@ class DependencyResolver(Follower):
         assert workflow_id is not None
         assert ctx.asked is not None
         if query.kind_of_data == "results":
-            self._results(workflow_id, event.items)
+            self._results(workflow_id, query.task_ids, event.items)
             return []
         if query.kind_of_data == "snapshot":
             shard = shard_of(workflow_id)
-            if event.number < self._cursor(workflow_id):
+            if event.number < self._reloading.pop(workflow_id, 0):
                 return self._reload(workflow_id)  # the feed has overtaken what was read
             if self.owns(shard):
                 for item in event.items:
@@ -379,31 +396,42 @@ class DependencyResolver(Follower):
             return [] if waiting is None else self._status(workflow_id, waiting)
         return [Reply(_status_of(workflow_id, event.items), self._askers.pop(ctx.asked.key))]
 
-    def _results(self, workflow_id: WorkflowId, items: list[Json]) -> None:
+    def _results(self, workflow_id: WorkflowId, asked: list[str], items: list[Json]) -> None:
         course = self._courses.get(workflow_id)
         if course is None:
             return
-        course.results.update({TaskId(task_id): result for task_id, result in items})
+        for task_id, result in items:
+            course.keep(TaskId(task_id), result)
         if items:
+            # What did not fit into the page is asked for again.
+            self._fetching.get(workflow_id, set()).difference_update(TaskId(t) for t in asked)
             self._touched[workflow_id] = None
 
     def on_persistence_error(self, event: p.PersistenceError, ctx: Context) -> Effects:
         """Only errors that asking again does not help come here."""
         if ctx.asked is None:
             return []
-        asked = ctx.asked.event
-        effects: Effects = [
-            Note("error", "the ledger refused", {"event": asked.name, "error": str(event.error)})
-        ]
-        if isinstance(asked, p.SaveWorkflow):
-            submission = self._submissions.pop(asked.workflow_id, None)
+        return self._failed(ctx.asked, event.error, "the ledger refused")
+
+    def refused(self, asked: Ask, error: ErrorInfo, now: float, at: str) -> Effects:
+        return self._failed(asked, error, "the hub refused")
+
+    def _failed(self, asked: Ask, error: ErrorInfo, message: str) -> Effects:
+        event = asked.event
+        effects: Effects = [Note("error", message, {"event": event.name, "error": str(error)})]
+        if isinstance(event, p.SaveWorkflow):
+            submission = self._submissions.pop(event.workflow_id, None)
             for asker in submission.askers if submission is not None else ():
-                refusal = d.WorkflowRefused(workflow_id=asked.workflow_id, error=event.error)
-                effects.append(Reply(refusal, asker))
-        waiting = self._askers.pop(ctx.asked.key, None)
+                effects.append(Reply(d.WorkflowRefused(workflow_id=event.workflow_id, error=error), asker))
+        waiting = self._askers.pop(asked.key, None)
         if waiting is not None:
-            failed = p.DataSaved(status="error", message=str(event.error))
-            effects.append(Reply(failed, waiting))
+            effects.append(Reply(p.DataSaved(status="error", message=str(error)), waiting))
+        if isinstance(event, p.QueryData):
+            if event.workflow_id is not None:
+                self._reloading.pop(event.workflow_id, None)
+                self._fetching.pop(event.workflow_id, None)
+            else:
+                effects += self.begin_anew(event.shard_number)
         return effects
 
     def on_protocol_list(self, event: r.ProtocolList, ctx: Context) -> Effects:

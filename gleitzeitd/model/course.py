@@ -160,6 +160,19 @@ class Course:
             queue += [(dependent, task_id) for dependent in self._dependents.get(task_id, ())]
         return list(skipped.values())
 
+    def put_back(self, tasks: Iterable[Task]) -> None:
+        """Tasks that were taken cannot go on yet: they are freed again."""
+        self._freed += [task.id for task in tasks]
+
+    def keep(self, task_id: TaskId, result: Json) -> None:
+        """A result that was read from the ledger, if a task still refers to it."""
+        if task_id in self._wanted:
+            self.results[task_id] = result
+
+    def begun(self) -> bool:
+        """Whether any task was ever ready."""
+        return any(s not in (TaskState.PENDING, TaskState.SKIPPED) for s in self._states.values())
+
     def missing_results(self, task: Task) -> list[TaskId]:
         """Results that a task refers to and that are not here."""
         return [other for other in self._refers.get(task.id, ()) if other not in self.results]
