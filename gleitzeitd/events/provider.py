@@ -26,6 +26,8 @@ class ExecuteMethod(Event):
     parameters: dict[str, Json] = field(default_factory=dict)
     timeout: float | None = None
     """Seconds that the work may take once it has begun."""
+    alone: bool = False
+    """Run nothing else meanwhile: the task may be what has killed providers before."""
     keep: float = 60.0
     """Seconds for which the answer is to be kept for a repeat."""
 

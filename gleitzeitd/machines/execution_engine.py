@@ -238,6 +238,7 @@ class ExecutionEngine(Machine):
             method=task.method,
             parameters=task.parameters,
             timeout=task.timeout,
+            alone=task.alone,
         )
         effects: Effects = [
             Ask(f"call/{name}", work, to=provider, correlation_id=run.correlation_id),

@@ -116,6 +116,7 @@ class _Call:
     """The newest question for it."""
     keep: float
     cancel: Envelope | None = None
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +203,7 @@ class ProviderMachine(Machine):
             timeout=event.timeout,
             correlation_id=ctx.envelope.correlation_id,
         )
-        self._queued[call_id] = _Call(work, ctx.envelope, event.keep)
+        self._queued[call_id] = _Call(work, ctx.envelope, event.keep, alone=event.alone)
         return self._begin()
 
     def _refusal(self, event: v.ExecuteMethod) -> TaskError | None:
@@ -226,7 +227,10 @@ class ProviderMachine(Machine):
     def _begin(self) -> Effects:
         effects: Effects = []
         while self._queued and len(self._running) < self.capacity:
-            call_id, call = self._queued.popitem(last=False)
+            call_id, call = next(iter(self._queued.items()))
+            if self._running and (call.alone or any(other.alone for other in self._running.values())):
+                break  # nothing overtakes a call that has to be alone, or it would wait for ever
+            del self._queued[call_id]
             self._running[call_id] = call
             effects.append(Call(call_id, call.work))
         return effects

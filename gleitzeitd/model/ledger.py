@@ -25,6 +25,8 @@ from gleitzeitd.model.retry import ONCE, RetryPolicy
 from gleitzeitd.model.workflow import OnLost, Priority
 from gleitzeitd.plain import Json
 
+QUARANTINE = 2
+"""A task that was lost so often runs alone in its provider: if it kills that, nothing else is lost with it."""
 CRASH_LIMIT = 3
 """A task that was lost so often with its engine or provider has failed: it may be what kills them."""
 
@@ -137,6 +139,8 @@ class Execution:
     protocol: str
     parameters: dict[str, Json] = field(default_factory=dict)
     timeout: float | None = None
+    alone: bool = False
+    """In quarantine: the provider runs nothing else meanwhile."""
     correlation_id: str = ""
 
 

@@ -511,3 +511,13 @@ class Calls(RuleBasedStateMachine):
 
 TestCalls = Calls.TestCase
 TestCalls.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+def test_a_call_in_quarantine_runs_alone_and_nothing_overtakes_it():
+    d = provider(capacity=3)
+    d >> execute("a") << calls(Work, task_id="a")
+    d.receive(execute("poison", alone=True), source=ENGINE).silent()
+    d.receive(execute("b"), source=ENGINE).silent()
+    d.finish("w/a/1", Finished(result=1)) << replies(result("a", 1)) << SetTimer("forget", 60.0)
+    d << calls(Work, task_id="poison")
+    d.finish("w/poison/1", Finished(result=2)) << replies(result("poison", 2)) << calls(Work, task_id="b")

@@ -21,6 +21,7 @@ from gleitzeitd.model.change import (
 from gleitzeitd.model.ledger import (
     CRASH_LIMIT,
     HELD,
+    QUARANTINE,
     Attempt,
     Audience,
     Execution,
@@ -144,6 +145,7 @@ def _execution(row: TaskRow, engine: ComponentId, workflow: WorkflowRow, rows: R
         protocol=row.protocol,
         parameters=rows.value(row.key, Value.PARAMETERS) or {},
         timeout=row.timeout,
+        alone=row.crashes >= QUARANTINE,
         correlation_id=workflow.correlation_id,
     )
 
