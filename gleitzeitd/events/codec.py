@@ -8,9 +8,9 @@ language, is one flat object, ``emit(name, {...})``, with the envelope's keys am
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
-from typing import Any
 
 from gleitzeitd.errors import MalformedData, MalformedEvent, UnknownEvent
 from gleitzeitd.events.base import CATALOGUE, Envelope, Event
@@ -20,8 +20,8 @@ _KEYS = {name: f"_{name}" for name in Envelope.__dataclass_fields__}
 _NAMES = {key: name for name, key in _KEYS.items()}
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
-Dumps = Callable[[Any], str]
-Loads = Callable[[str], Any]
+NESTING_LIMIT = 200
+"""How deep a body may be nested: far below where a walk through it would run out of stack."""
 
 
 def dumps(value: Json) -> str:
@@ -33,7 +33,44 @@ def dumps(value: Json) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-loads: Loads = json.loads
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is no number that every language has")
+    return number
+
+
+loads: Callable[[str], Json] = json.JSONDecoder(parse_float=_finite, parse_constant=_finite).decode
+"""The inverse of :func:`dumps`. What it reads can be written again.
+
+Raises:
+    ValueError: no JSON, or NaN or an infinity, however it is spelled.
+    RecursionError: nested so deep that nothing is known of it.
+"""
+
+
+def is_nested_deeper(value: Json, limit: int = NESTING_LIMIT) -> bool:
+    """Whether ``value`` is nested deeper than ``limit``; a list of numbers has depth 1."""
+    level = [value] if type(value) in (dict, list) else []
+    for _ in range(limit):
+        inner = [each.values() if type(each) is dict else each for each in level]
+        level = [each for items in inner for each in items if type(each) in (dict, list)]
+        if not level:
+            break
+    return bool(level)
+
+
+def _read(text: str) -> Json:
+    """Raises ValueError, with what is wrong."""
+    try:
+        value = loads(text)
+    except RecursionError:
+        value = None
+    else:
+        # Counting is much cheaper than walking, and enough for nearly everything that comes.
+        if text.count("[") + text.count("{") <= NESTING_LIMIT or not is_nested_deeper(value):
+            return value
+    raise ValueError(f"nested deeper than {NESTING_LIMIT}")
 
 
 def envelope_to_plain(envelope: Envelope) -> dict[str, Json]:
@@ -78,12 +115,12 @@ def decode_body(name: str, envelope: Envelope, body: str) -> Event:
     if cls is None:
         raise UnknownEvent(f"{sent_as}: no event of this name is in the catalogue")
     try:
-        data = loads(body)
+        data = _read(body)
         if _SURROGATE.search(body):
             dumps(data).encode()
         return from_plain(cls, data, sent_as)
     except ValueError as problem:
-        raise MalformedEvent(sent_as, f"the body is no JSON: {problem}") from None
+        raise MalformedEvent(sent_as, f"the body cannot be read: {problem}") from None
     except MalformedData as problem:
         raise MalformedEvent(problem.path, problem.problem) from None
 
