@@ -14,8 +14,7 @@ from gleitzeitd import errors
 from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.model.ledger import ENDED, SkippedTask, TaskState, WorkflowState
 from gleitzeitd.model.names import TaskId, WorkflowId
-from gleitzeitd.model.reference import PYTHON_SOURCE, has_reference, references
-from gleitzeitd.model.workflow import INPUTS, Task, Workflow
+from gleitzeitd.model.workflow import Task, Workflow
 from gleitzeitd.plain import Json
 
 NAMED_LIMIT = 10
@@ -45,7 +44,6 @@ class Course:
     _states: dict[TaskId, TaskState] = field(default_factory=dict)
     _missing: dict[TaskId, int] = field(default_factory=dict)  # dependencies that are not done
     _dependents: dict[TaskId, list[TaskId]] = field(default_factory=dict)
-    _refers: dict[TaskId, tuple[TaskId, ...]] = field(default_factory=dict)  # task -> those it refers to
     _wanted: dict[TaskId, int] = field(default_factory=dict)  # how many still refer to the task's result
     _open: int = 0
     _freed: list[TaskId] = field(default_factory=list)
@@ -84,10 +82,8 @@ class Course:
             if state in ENDED and state is not TaskState.DONE:
                 self._doomed.setdefault(task.id, dependency)
         self._missing[task.id] = missing
-        if refers := _referred(task):
-            self._refers[task.id] = refers
-            for other in refers:
-                self._wanted[other] = self._wanted.get(other, 0) + 1
+        for other in task.refers:
+            self._wanted[other] = self._wanted.get(other, 0) + 1
         if not missing:
             self._freed.append(task.id)
 
@@ -130,7 +126,7 @@ class Course:
 
     def _release(self, task_id: TaskId) -> None:
         """A task needs the results that it refers to no longer."""
-        for other in self._refers.pop(task_id, ()):
+        for other in self._tasks[task_id].refers:
             self._wanted[other] -= 1
             if not self._wanted[other]:
                 del self._wanted[other]
@@ -175,7 +171,7 @@ class Course:
 
     def missing_results(self, task: Task) -> list[TaskId]:
         """Results that a task refers to and that are not here."""
-        return [other for other in self._refers.get(task.id, ()) if other not in self.results]
+        return [other for other in task.refers if other not in self.results]
 
     def ending(self) -> Ending | None:
         """How the workflow has ended; None while a task has not."""
@@ -195,14 +191,6 @@ class Course:
             for state in self._states.values()
         )
         return dict(sorted(found.items()))
-
-
-def _referred(task: Task) -> tuple[TaskId, ...]:
-    """The tasks whose results a task's parameters refer to."""
-    if not has_reference(task.parameters):
-        return ()
-    found = references(task.parameters, python_keys=PYTHON_SOURCE.get(task.protocol, ()))
-    return tuple({TaskId(reference.task): None for _, reference in found if reference.task != INPUTS})
 
 
 def _names(tasks: Iterable[TaskId]) -> str:

@@ -99,6 +99,8 @@ class _Draft:
     parameters_key: str = "parameters"
     needed: dict[str, Path] = field(default_factory=dict)
     """Ids of direct dependencies, to the place that says so."""
+    refers: dict[str, None] = field(default_factory=dict)
+    """Ids of the tasks whose results the parameters refer to, in order."""
     has_references: bool = False
 
     @property
@@ -301,6 +303,7 @@ class _Reader(TableReader):
             protocol=draft.protocol,
             parameters=parameters,
             dependencies=tuple(TaskId(one) for one in draft.needed),
+            refers=tuple(TaskId(one) for one in draft.refers),
             priority=self.priority(table, path, priority),
             timeout=self.number(table, "timeout", path, TASK_TIMEOUT_RANGE),
             retry=self.retry(table, path),
@@ -344,6 +347,7 @@ class _Reader(TableReader):
                 self.problem(where, f"{reference.text}: task {draft.id!r} cannot refer to itself")
             elif task is not None:
                 draft.needed.setdefault(task, where)
+                draft.refers[task] = None
 
     def find_task(self, word: str, path: Path, missing: str, remark: str) -> str | None:
         if word in self.ambiguous:

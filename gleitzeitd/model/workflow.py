@@ -58,6 +58,8 @@ class Task:
     """With references as ``${id.path}``: never a task's name, always its id."""
     dependencies: tuple[TaskId, ...] = ()
     """Direct ones, without repeats: those declared, in their order, then those that references imply."""
+    refers: tuple[TaskId, ...] = ()
+    """Those of the dependencies whose results the parameters refer to."""
     priority: int = Priority.NORMAL.value
     """A value of :class:`Priority`."""
     timeout: float | None = None

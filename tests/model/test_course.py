@@ -24,7 +24,7 @@ def course(graph, states=None, refers=None):
             method="echo/echo",
             protocol="echo/v1",
             dependencies=tuple(map(TaskId, needs)),
-            parameters={d: f"${{{d}}}" for d in ((refers or {}).get(name, needs))},
+            refers=tuple(map(TaskId, (refers or {}).get(name, needs))),
         )
         for name, needs in graph.items()
     )

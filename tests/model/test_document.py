@@ -324,3 +324,24 @@ def test_what_was_read_survives_its_plain_form_and_names_tasks_by_id(document):
     for one in w.tasks:
         assert all(text.startswith("${t") for text in one.parameters["x"])
         assert {text[2:4] for text in one.parameters["x"]} == set(one.dependencies)
+
+
+def test_a_task_names_those_whose_results_its_parameters_refer_to():
+    workflow = read(
+        {
+            "tasks": [
+                {"id": "a", "method": "echo/echo"},
+                {"id": "b", "method": "echo/echo", "name": "the second"},
+                {
+                    "id": "c",
+                    "method": "echo/echo",
+                    "dependencies": ["a"],
+                    "parameters": {"x": ["${the second.n}", "${b}"], "y": "${inputs.z}"},
+                },
+            ],
+            "inputs": {"z": "integer"},
+        }
+    ).workflow
+    assert workflow is not None
+    assert [task.refers for task in workflow.tasks] == [(), (), ("b",)]
+    assert workflow.tasks[2].dependencies == ("a", "b")
