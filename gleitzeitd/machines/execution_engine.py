@@ -162,7 +162,8 @@ class ExecutionEngine(Machine):
     def undeliverable(
         self, notice: h.NoComponentsAvailable, asked: Ask | None, now: float, at: str
     ) -> Effects:
-        if asked is None or not isinstance(asked.event, v.ExecuteMethod) or asked.to is None:
+        orders = (v.ExecuteMethod, v.CancelMethod)
+        if asked is None or not isinstance(asked.event, orders) or asked.to is None:
             return []
         return self._provider_gone(asked.to, "it is not connected", at)
 
@@ -346,7 +347,8 @@ class ExecutionEngine(Machine):
         """The attempt is another's: its work is ended, and nobody is told what came of it."""
         effects = self._leave_provider(run)
         if run.phase in (_Phase.CALLING, _Phase.ENDING) and run.provider is not None:
-            effects.append(self._cancel_method(run, "the attempt is outdated"))
+            order = self._cancel_method(run, "the attempt is outdated")
+            effects.append(Tell(order, to=run.provider, correlation_id=run.correlation_id))
         effects += [CancelAsk(f"start/{_name(run.attempt)}"), CancelAsk(f"end/{_name(run.attempt)}")]
         del self._runs[run.attempt]
         return effects + self._dispatch([run.task.protocol], at)
@@ -366,7 +368,7 @@ class ExecutionEngine(Machine):
         event = asked.event
         effects: Effects = [Note("error", "the hub refused", {"event": event.name, "error": str(error)})]
         match event:
-            case v.ExecuteMethod():
+            case v.ExecuteMethod() | v.CancelMethod():
                 run = self._runs.get(Attempt(event.workflow_id, event.task_id, event.attempt))
                 if run is not None and run.phase in (_Phase.CALLING, _Phase.ENDING):
                     effects += self._report_error(run, error, at)
@@ -393,23 +395,25 @@ class ExecutionEngine(Machine):
             return self._report_error(run, error, ctx.at)
         return self._end_call(run, error)
 
-    def _cancel_method(self, run: _Run, reason: str) -> Tell:
-        assert run.provider is not None
+    @staticmethod
+    def _cancel_method(run: _Run, reason: str) -> v.CancelMethod:
         task = run.task
-        order = v.CancelMethod(
+        return v.CancelMethod(
             workflow_id=task.workflow_id, task_id=task.task_id, attempt=task.attempt, reason=reason
         )
-        return Tell(order, to=run.provider, correlation_id=run.correlation_id)
 
     def _end_call(self, run: _Run, error: ErrorInfo) -> Effects:
         """Have the provider end the work; if it does not say so in time, the call has ended anyway."""
-        first = run.phase is _Phase.CALLING
-        run.phase = _Phase.ENDING
-        run.error = run.error or error
-        effects: Effects = [self._cancel_method(run, error.message)]
-        if first:
-            effects.append(SetTimer(f"deadline/{_name(run.attempt)}", self.settings.overtime_seconds))
-        return effects
+        if run.phase is _Phase.ENDING:
+            return []
+        run.phase, run.error = _Phase.ENDING, error
+        name = _name(run.attempt)
+        order = self._cancel_method(run, error.message)
+        return [
+            # In place of the call, which must not be asked for again from here on.
+            Ask(f"call/{name}", order, to=run.provider, correlation_id=run.correlation_id),
+            SetTimer(f"deadline/{name}", self.settings.overtime_seconds),
+        ]
 
     def timer_expired(self, key: str, now: float, at: str) -> Effects:
         if key == _TICK:
