@@ -404,6 +404,11 @@ def test_a_workflow_that_has_ended_cannot_be_cancelled():
     assert (outcome.status, outcome.message) == (Status.STALE, "the workflow is completed already")
 
 
+def test_cancelling_what_is_cancelled_is_a_repeat():
+    ledger = Ledger(accept(graph=LONE), CANCEL, end(WorkflowState.CANCELLED))
+    assert ledger.statuses(CANCEL) == ["duplicate"]
+
+
 def test_a_task_that_runs_keeps_its_priority():
     ledger = Ledger(accept(graph={"a": [], "b": [], "c": []}), ready("a", "b"), grant("a"))
     ledger(ChangePriority(workflow_id=W, task_ids=[], priority=4))

@@ -110,7 +110,11 @@ def _cancel_workflow(change: CancelWorkflow, rows: Rows, at: str) -> Outcome:
     if workflow is None:
         return Outcome(status=Status.MISSING, message=f"no workflow {change.workflow_id}")
     if workflow.state not in OPEN:
-        return Outcome(status=Status.STALE, message=f"the workflow is {workflow.state.value} already")
+        asked_again = workflow.state is WorkflowState.CANCELLED  # the answer may have been lost
+        return Outcome(
+            status=Status.DUPLICATE if asked_again else Status.STALE,
+            message=f"the workflow is {workflow.state.value} already",
+        )
     open_tasks = rows.open_tasks(change.workflow_id)
     held = [(Attempt(*row.key, row.attempt), row.owner) for row in open_tasks if row.state in HELD]
     outcome = Outcome(cancel=[(attempt, owner) for attempt, owner in held if owner is not None])
