@@ -14,6 +14,7 @@ checked after every commit, at every call of a provider, and at the end.
 from __future__ import annotations
 
 import heapq
+import json
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
+from gleitzeitd import errors
 from gleitzeitd.events import Envelope, receivers
 from gleitzeitd.events.codec import encode_body, envelope_from_plain, envelope_to_plain
 from gleitzeitd.events.dependency_resolver import SubmitWorkflow, WorkflowRefused, WorkflowSubmitted
@@ -90,16 +92,21 @@ class WatchedStore(MemoryStore):
         self.leased: Counter[tuple[str, str, int]] = Counter()
         self.ended: Counter[str] = Counter()
         self.numbers: dict[int, int] = {}
+        self.cancelling: set[str] = set()
 
     async def commit(self, changes: list[Change], at: str) -> list[Outcome]:  # type: ignore[override]
         outcomes = await super().commit(changes, at)
         for outcome in outcomes:
             for execution in outcome.executions:
                 self.leased[execution.workflow_id, execution.task_id, execution.attempt] += 1
+                if execution.workflow_id in self.cancelling:
+                    raise Violation(f"{execution.workflow_id} is cancelled: {execution.task_id} was leased")
             for fact in outcome.facts:
                 if fact.stamp.number != self.numbers.get(fact.shard, 0) + 1:
                     raise Violation(f"the feed of shard {fact.shard} has a hole before {fact.stamp.number}")
                 self.numbers[fact.shard] = fact.stamp.number
+                if fact.name == "workflow_cancelling":
+                    self.cancelling.add(fact.workflow_id)
                 if fact.name == "task_completed":
                     key = (fact.workflow_id, fact.body["task_id"])
                     self.completed[key] += 1
@@ -124,6 +131,8 @@ class Node:
     timers: dict[str, int] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
     connections: dict[str, str] = field(default_factory=dict)  # hub -> connection
+    cancelled: set[tuple[str, str, int]] = field(default_factory=set)
+    """Attempts that this process has been told to end."""
 
     @property
     def machine(self) -> Machine:
@@ -223,6 +232,7 @@ class Cluster:
         node = self.nodes[name]
         assert not node.alive
         node.epoch = next(self._n)
+        node.cancelled.clear()
         node.link = self._link(name, node.make, node.link.identity.role, node.epoch)
         node.alive = True
         for hub in self.hubs:
@@ -358,6 +368,8 @@ class Cluster:
         self.trace.append(f"{self.now:9.3f} {envelope['_source_component']:>12} -> {node.name:<12} {name}")
         if envelope.get("_fact") is None and name not in ("batch",):
             assert node.link.identity.role in receivers(name) or name in _SESSION, (name, node.name)
+        if name in ("cancel_task", "cancel_method"):
+            node.cancelled.add(_attempt(body))
         parsed = envelope_from_plain(envelope, name)
         self._perform(node, node.link.received(hub, name, parsed, body, self.now, AT))
         self._settle(node)
@@ -369,6 +381,8 @@ class Cluster:
         for action in actions:
             match action:
                 case Transmit(hub, name, envelope, body):
+                    if name == "execute_method" and _attempt(body) in node.cancelled:
+                        raise Violation(f"{node.name} orders what it was told to end: {body}")
                     plain = envelope_to_plain(envelope)
                     generation, connection = self._alive_hubs[hub], node.connections[hub]
                     for _ in range(1 if name == "register_component" else self._copies()):
@@ -418,6 +432,8 @@ class Cluster:
             case pr.Work():
                 seconds, answer = self.work(request)
                 key = (request.workflow_id, request.task_id)
+                if (*key, request.attempt) in node.cancelled:
+                    raise Violation(f"{node.name} executes what it was told to end: {key}")
                 self.executions[key] += 1
                 self.attempts[*key, request.attempt] += 1
                 done = pr.Finished(**answer, started_at=AT, finished_at=AT)
@@ -444,6 +460,8 @@ class Cluster:
         self._at(self.rng.uniform(0, 0.001), self._finish, node, call_id, token, answer)
 
     def _echo(self, work: pr.Work) -> tuple[float, Any]:
+        if work.method == "echo/fail":
+            return self.rng.uniform(0.001, 0.5), {"error": errors.ExecutionFailed("asked to fail").info()}
         return self.rng.uniform(0.001, 0.5), {"result": work.parameters}
 
     # --- a client -----------------------------------------------------------------------------------
@@ -531,9 +549,12 @@ _SESSION = {
 }  # fmt: skip
 
 
-def _cancelled() -> pr.Finished:
-    from gleitzeitd import errors
+def _attempt(body: str) -> tuple[str, str, int]:
+    about = json.loads(body)
+    return about["workflow_id"], about["task_id"], about["attempt"]
 
+
+def _cancelled() -> pr.Finished:
     return pr.Finished(error=errors.TaskCancelled("cancelled").info())
 
 
