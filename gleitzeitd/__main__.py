@@ -21,6 +21,7 @@ from gleitzeitd.plain import did_you_mean
 from gleitzeitd.roles import ALIASES, COMPONENTS, EVERYBODY, ROLES, foreign_sections
 from gleitzeitd.runtime import journal
 from gleitzeitd.runtime.security import find_token
+from gleitzeitd.runtime.state import database_for, make_room
 
 if TYPE_CHECKING:
     from gleitzeitd.runtime.assembly import Assembly
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 ALL = "all"
 FAILED, USAGE = 1, 2
+DATABASE = "sqlite.path"
 BUILTIN = ("echo", "python", "shell", "http")
 """As ``gleitzeitd.providers.BUILTIN``, which takes long to import."""
 
@@ -197,6 +199,10 @@ class Plan:
         )
         self._override(loaded, "connection", "hub_urls", self.hub_urls, "--hub")
         self._override(loaded, "log", "level", self.log_level, "--log-level")
+        if loaded.origin.get(DATABASE) == "default":
+            sqlite = loaded.settings["sqlite"]
+            path = database_for(sqlite.path, self.environment, os.getuid())
+            loaded.settings["sqlite"] = replace(sqlite, path=path)
         return Part(role=one.role, label=one.label, assembly=one.assembly, loaded=loaded)
 
     @staticmethod
@@ -306,8 +312,13 @@ def _serve(plan: Plan, parts: list[Part]) -> int:
         component_id=component_id,
     )
     reload = _Reload(plan, parts)
+    unchosen = [
+        part.loaded.settings["sqlite"].path for part in parts if part.loaded.origin.get(DATABASE) == "default"
+    ]
 
     async def body() -> None:
+        for path in unchosen:
+            make_room(path)
         await supervise(_daemon(plan, parts), Notifier(os.environ), reload)
 
     factory = None

@@ -23,10 +23,10 @@ from gleitzeitd.cli.embedding import (
     databases_to_read,
     note_for,
     noted,
-    state_directory,
 )
 from gleitzeitd.cli.options import Options
 from gleitzeitd.errors import GleitzeitError, HubUnreachable, StoreLocked, WorkflowNotFound
+from gleitzeitd.runtime.state import state_directory
 
 if TYPE_CHECKING:
     from gleitzeitd.client import Client

@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from gleitzeitd.runtime.state import state_directory
+
 DATABASES = 32
 """Runs without daemons that one user can have at the same time."""
 
@@ -26,15 +28,6 @@ class Note:
 
     hub_url: str
     token: str | None
-
-
-def state_directory(environment: Mapping[str, str]) -> Path:
-    """Where a user's own runs are kept (XDG Base Directory Specification)."""
-    home = environment.get("XDG_STATE_HOME", "")
-    # A relative path is to be ignored, the specification says.
-    if not home.startswith("/"):
-        home = str(Path(environment.get("HOME", "~")).expanduser() / ".local" / "state")
-    return Path(home) / "gleitzeit"
 
 
 def databases(environment: Mapping[str, str]) -> Iterator[Path]:

@@ -203,7 +203,7 @@ class HubServer:
         self._take_sample()
         for site in self._sites(self._runner, sockets):
             await site.start()
-        log.info("hub listens", extra={"address": str(self._runner.addresses[0])})
+        log.info("hub listens", extra={"address": _address_text(self._runner.addresses[0])})
 
     def _sites(self, runner: web.AppRunner, sockets: list[socket.socket]) -> list[web.BaseSite]:
         if sockets:
@@ -463,6 +463,14 @@ def _parsed(text: str, *, fast: bool) -> Json:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
+
+
+def _address_text(address: Any) -> str:
+    """Of a socket: ``127.0.0.1:8000``, ``[::1]:8000``, or a path."""
+    if not isinstance(address, tuple):
+        return str(address)
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _new_id() -> str:

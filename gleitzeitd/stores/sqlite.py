@@ -45,7 +45,9 @@ class Settings:
     """The database file, and how it is used."""
 
     path: str = sized("/var/lib/gleitzeit/persistence/gleitzeit.db", least=1)
-    """Beside it are ``-wal``, ``-shm`` and ``.lock``. It has to be on a local disk."""
+    """Beside it are ``-wal``, ``-shm`` and ``.lock``. Its directory exists, and is on a local disk. If
+    nothing is set, a daemon that an ordinary user has started has it in that user's
+    ``$XDG_STATE_HOME/gleitzeit/persistence``, and the directory is made."""
     synchronous: Literal["FULL", "NORMAL", "OFF"] = "FULL"
     """When the disk has to confirm. FULL: before a commit is answered, so that nothing accepted is ever lost.
     NORMAL: a power cut can take back the last moments. OFF: a power cut can damage the file."""
@@ -324,7 +326,10 @@ def take_hold(path: Path) -> int:
     try:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise StoreError(f"{lock} could not be opened: {error.strerror}") from error
+        raise StoreError(
+            f"{lock} could not be opened: {error.strerror}. {path.parent} has to be a directory in which "
+            "this process may write; sqlite.path names another"
+        ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(descriptor, 0)

@@ -14,14 +14,7 @@ from gleitzeitd.cli.embedding import (
     databases_to_read,
     note_for,
     noted,
-    state_directory,
 )
-
-
-def test_the_directory_is_where_the_user_wants_it() -> None:
-    assert state_directory({"XDG_STATE_HOME": "/s", "HOME": "/h"}) == Path("/s/gleitzeit")
-    assert state_directory({"XDG_STATE_HOME": "relative", "HOME": "/h"}) == Path("/h/.local/state/gleitzeit")
-    assert state_directory({"HOME": "/h"}) == Path("/h/.local/state/gleitzeit")
 
 
 def test_the_directory_is_the_users_alone(tmp_path: Path) -> None:

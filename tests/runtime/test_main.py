@@ -208,6 +208,7 @@ def test_a_component_is_ready_with_its_hub_and_ends_with_0(daemons: Daemons) -> 
     hub.send_signal(signal.SIGINT)
     code, err = ended(hub)
     assert code == 0, err
+    assert f"hub listens address=127.0.0.1:{daemons.port}" in err
     assert "Traceback" not in err
 
 
