@@ -4,7 +4,7 @@
         async with daemons.client() as client: ...
         daemons.kill("execution-engine")
 
-Used by the end-to-end tests and by the benchmarks.
+Used by the end-to-end tests, by the benchmarks, and by the tests with faults.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -33,6 +33,7 @@ ROLES = (
     "queue-manager",
     "execution-engine",
 )
+ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 30.0
 STOP_SECONDS = 20.0
 LOOK_SECONDS = 0.05
@@ -46,33 +47,60 @@ def free_port() -> int:
 
 
 class Daemons:
-    """The hub and processes of all other roles, as a context manager."""
+    """One hub or more, and processes of all other roles, as a context manager."""
 
     def __init__(
         self,
         directory: Path,
         *,
         providers: Collection[str] = ("echo",),
+        modules: Mapping[str, str] | None = None,
         twice: Collection[str] = (),
+        hubs: int = 1,
+        hub_urls_of: Callable[[str], list[str]] | None = None,
         environment: dict[str, str] | None = None,
+        ready_method: str = "echo/ping",
     ) -> None:
-        """``twice`` names the roles of which two are started."""
+        """``modules`` are providers of our own, ``MODULE:CLASS`` by name; ``twice`` names the roles (and
+        providers, as ``provider-echo``) of which two are started. ``hub_urls_of`` says by which addresses a
+        daemon goes to the hubs, if not directly. ``ready_method`` needs no parameters.
+        """
         self.directory = directory
         self.token = secrets.token_urlsafe(24)
-        self.port = free_port()
+        self.ports = {("hub" if n == 0 else f"hub-{n + 1}"): free_port() for n in range(hubs)}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._arguments: dict[str, list[str]] = {"hub": ["hub"]}
-        for role in ROLES:
-            for name in [role, f"{role}-2"] if role in twice else [role]:
-                self._arguments[name] = [role]
-        for provider in providers:
-            self._arguments[f"provider-{provider}"] = ["provider", provider]
+        self._arguments: dict[str, list[str]] = {name: ["hub"] for name in self.ports}
+        wanted = {role: [role] for role in ROLES}
+        wanted |= {f"provider-{name}": ["provider", name] for name in providers}
+        wanted |= {
+            f"provider-{name}": ["provider", name, "--module", spec] for name, spec in (modules or {}).items()
+        }
+        for name, arguments in wanted.items():
+            for each in [name, f"{name}-2"] if name in twice else [name]:
+                self._arguments[each] = arguments
+        self._hub_urls_of = hub_urls_of or (lambda _: self.hub_urls)
         self._environment = environment or {}
+        self._ready_method = ready_method
+
+    @property
+    def names(self) -> list[str]:
+        """Of all daemons, the hubs first."""
+        return list(self._arguments)
+
+    @property
+    def port(self) -> int:
+        """Of the first hub."""
+        return self.ports["hub"]
 
     @property
     def hub_url(self) -> str:
         """Where clients connect."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def hub_urls(self) -> list[str]:
+        """Of all hubs."""
+        return [f"http://127.0.0.1:{port}" for port in self.ports.values()]
 
     def environment(self) -> dict[str, str]:
         """What daemons and clients need to find each other."""
@@ -80,7 +108,7 @@ class Daemons:
             **os.environ,
             "GLEITZEIT_TOKEN": self.token,
             "GLEITZEIT_HUB_PORT": str(self.port),
-            "GLEITZEIT_HUB_URL": self.hub_url,
+            "GLEITZEIT_HUB_URL": ",".join(self.hub_urls),
             "GLEITZEIT_SQLITE_PATH": str(self.directory / "gleitzeit.db"),
             "LOG_LEVEL": "info",
             **self._environment,
@@ -88,7 +116,7 @@ class Daemons:
 
     def client(self) -> Client:
         """A client of these daemons."""
-        return Client(hub_urls=[self.hub_url], token=self.token, name="client")
+        return Client(hub_urls=self.hub_urls, token=self.token, name="client")
 
     async def __aenter__(self) -> Daemons:
         for name in self._arguments:
@@ -109,13 +137,27 @@ class Daemons:
         """Start a daemon, or start it again."""
         command = [sys.executable, "-m", "gleitzeitd", *self._arguments[name]]
         environment = {**self.environment(), "COMPONENT_ID": name}
+        if name in self.ports:
+            environment["GLEITZEIT_HUB_PORT"] = str(self.ports[name])
+        else:
+            environment["GLEITZEIT_HUB_URL"] = ",".join(self._hub_urls_of(name))
         with (self.directory / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+            self.processes[name] = subprocess.Popen(
+                command, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
 
     def kill(self, name: str) -> None:
         """Without a warning."""
         self.processes[name].kill()
         self.processes[name].wait()
+
+    def pause(self, name: str) -> None:
+        """It does nothing, keeps its connections, and knows nothing of it, until it is told to go on."""
+        self.processes[name].send_signal(signal.SIGSTOP)
+
+    def go_on(self, name: str) -> None:
+        """After a pause."""
+        self.processes[name].send_signal(signal.SIGCONT)
 
     def terminate(self, name: str) -> int:
         """As systemd does; the exit code."""
@@ -128,15 +170,16 @@ class Daemons:
 
     async def ready(self) -> None:
         """Wait until a workflow runs through all of them."""
-        echo = {"name": "ready", "tasks": [{"id": "ready", "method": "echo/ping"}]}
+        trial = {"name": "ready", "tasks": [{"id": "ready", "method": self._ready_method}]}
+        expected = len(self._arguments) - len(self.ports) + 1  # a hub knows of no other
         while True:
             dead = [name for name, process in self.processes.items() if process.poll() is not None]
             if dead:
                 raise RuntimeError("\n".join(f"{name} ended at once:\n{self.log(name)}" for name in dead))
             try:
                 async with self.client() as client:
-                    if len(await client.components()) >= len(self._arguments):
-                        await client.run(echo)
+                    if len(await client.components()) >= expected:
+                        await client.run(trial)
                         return
             except GleitzeitError as problem:
                 last = str(problem)
@@ -147,6 +190,7 @@ class Daemons:
         """End all of them, the hub last."""
         for process in reversed(self.processes.values()):
             if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
                 process.terminate()
         deadline = time.monotonic() + STOP_SECONDS
         for process in self.processes.values():
