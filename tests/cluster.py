@@ -365,7 +365,8 @@ class Cluster:
         if not node.alive or node.connections.get(hub) != connection:
             return
         self.delivered[name] += 1
-        self.trace.append(f"{self.now:9.3f} {envelope['_source_component']:>12} -> {node.name:<12} {name}")
+        said = f"{name} ({fact})" if (fact := envelope.get("_fact")) else name
+        self.trace.append(f"{self.now:9.3f} {envelope['_source_component']:>12} -> {node.name:<12} {said}")
         if envelope.get("_fact") is None and name not in ("batch",):
             assert node.link.identity.role in receivers(name) or name in _SESSION, (name, node.name)
         if name in ("cancel_task", "cancel_method"):
