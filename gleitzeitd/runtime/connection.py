@@ -396,8 +396,14 @@ class Connection:
         except HubUnreachable as problem:
             self.leave(str(problem))
         finally:
-            await tasks.cancel(within=GOODBYE)
-            await self._wire.close()
+            try:
+                await tasks.cancel(within=GOODBYE)
+            finally:
+                await self._wire.close()
+            # The library swallows a cancellation that comes while it closes a connection.
+            me = asyncio.current_task()
+            if me is not None and me.cancelling():
+                raise asyncio.CancelledError
 
     def accepted(self, capabilities: frozenset[str]) -> None:
         """The hub has registered us."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gleitzeitd.errors import MalformedData, MalformedEvent
+from gleitzeitd.errors import GleitzeitError, HubUnreachable, MalformedData, MalformedEvent
 from gleitzeitd.events import Envelope
 from gleitzeitd.events.codec import envelope_to_plain
 from gleitzeitd.machines.link import Transmit
@@ -18,6 +19,8 @@ from gleitzeitd.runtime.connection import (
     BATCH_BYTES,
     BATCH_EVENTS,
     LAST_DELAY,
+    Connection,
+    HubLink,
     LinkSettings,
     Outbox,
     read,
@@ -122,3 +125,73 @@ def test_no_delay_is_longer_than_the_last(failures: int) -> None:
 def test_an_address_that_is_none_is_named(url: str) -> None:
     with pytest.raises(MalformedData, match="hub_urls: expected addresses like http://hub:8000, found"):
         LinkSettings(hub_urls=["http://good:1", url])
+
+
+class Nobody:
+    """An owner to whom nothing matters."""
+
+    def connected(self, connection: Connection) -> None: ...
+
+    def disconnected(self, connection: Connection) -> None: ...
+
+    def received(self, connection: Connection, name: str, arguments: Any) -> None: ...
+
+    def fail(self, problem: GleitzeitError) -> None: ...
+
+
+class DeafWire:
+    """Cannot connect, or goes on as if nobody had cancelled what waits for it."""
+
+    def __init__(self, *, connects: bool) -> None:
+        self.connects = connects
+        self.closing = asyncio.Event()
+        self.closed = False
+        self.sending = asyncio.Event()
+        self.stubborn = asyncio.Event()
+
+    async def connect(self, url: str, auth: Any, on_event: Any, on_end: Any) -> None:
+        if not self.connects:
+            raise HubUnreachable("nobody there")
+
+    async def send(self, name: str, arguments: list[Any]) -> None:
+        self.sending.set()
+        while not self.stubborn.is_set():
+            with suppress(asyncio.CancelledError):
+                await self.stubborn.wait()
+
+    def is_closed(self) -> bool:
+        return False
+
+    async def close(self) -> None:
+        self.closing.set()
+        if not self.connects:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+        self.closed = True
+
+
+async def test_a_link_that_is_cancelled_while_it_closes_a_connection_ends() -> None:
+    wire = DeafWire(connects=False)
+    link = HubLink("http://hub:1", Nobody(), {}, LinkSettings(), new_wire=lambda: wire, is_client=False)
+    running = asyncio.ensure_future(link.run())
+    await wire.closing.wait()
+    running.cancel()
+    done, _ = await asyncio.wait({running}, timeout=5)
+    assert done == {running}
+    assert running.cancelled()
+    assert wire.closed
+
+
+async def test_a_connection_that_is_cancelled_twice_closes_its_wire() -> None:
+    wire = DeafWire(connects=True)
+    connection = Connection("http://hub:1", Nobody(), wire, LinkSettings(), lambda: None)
+    connection.outbox.put(item("x"))
+    running = asyncio.ensure_future(connection.run({}))
+    await wire.sending.wait()
+    running.cancel()  # now it waits for its writer, which is deaf
+    for _ in range(10):
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait({running}, timeout=5)
+    wire.stubborn.set()
+    assert wire.closed
