@@ -81,6 +81,13 @@ def test_a_result_that_nobody_refers_to_is_not_kept():
     assert c.results == {}
 
 
+def test_a_result_that_is_read_too_late_is_not_kept():
+    c = course({"a": [], "b": ["a"]}, {"a": S.DONE})
+    c.queued("b")
+    c.keep("a", 7)
+    assert c.results == {}
+
+
 def test_results_from_before_are_missing_until_they_are_read():
     c = course({"a": [], "b": ["a"]}, {"a": S.DONE})
     (b,) = c.take_freed()
