@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
 from gleitzeitd.errors import ErrorInfo
@@ -28,6 +28,8 @@ class Tell:
     """For events routed to one component: which."""
     correlation_id: str | None = None
     """Of the chain that the event belongs to, where that is not the chain being handled."""
+    cause: str | None = None
+    """The ``message_id`` that it follows from, where that is not the event being handled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Ask:
     event: Event
     to: ComponentId | None = None
     correlation_id: str | None = None
+    cause: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,14 @@ Effect = (
     | Disconnect
 )
 Effects = list[Effect]
+
+
+def caused(effects: Effects, cause: str | None) -> Effects:
+    """The same effects; those events among them that name no cause follow from ``cause``."""
+    return [
+        replace(effect, cause=cause) if isinstance(effect, Tell | Ask) and effect.cause is None else effect
+        for effect in effects
+    ]
 
 
 @dataclass(frozen=True, slots=True)

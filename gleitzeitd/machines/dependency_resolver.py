@@ -22,7 +22,7 @@ from gleitzeitd.events import dependency_resolver as d
 from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import persistence as p
 from gleitzeitd.events import protocol_registry as r
-from gleitzeitd.machines.base import Ask, Context, Effects, Note, Reply
+from gleitzeitd.machines.base import Ask, Context, Effects, Note, Reply, caused
 from gleitzeitd.machines.feed import stamp_of
 from gleitzeitd.machines.follower import Follower
 from gleitzeitd.model.course import Course
@@ -74,7 +74,7 @@ class DependencyResolver(Follower):
     """Validates JSON Schema; handed in, since this module knows no validator."""
     _courses: dict[WorkflowId, Course] = field(default_factory=dict)
     _submissions: dict[WorkflowId, _Submission] = field(default_factory=dict)
-    _touched: dict[WorkflowId, None] = field(default_factory=dict)  # in order; what settle() looks at
+    _touched: dict[WorkflowId, str | None] = field(default_factory=dict)  # in order, each with its cause
     _analyzed: set[WorkflowId] = field(default_factory=set)
     _fetching: dict[WorkflowId, set[TaskId]] = field(default_factory=dict)  # results being read
     _reloading: dict[WorkflowId, int] = field(default_factory=dict)  # -> the last entry about it meanwhile
@@ -172,7 +172,7 @@ class DependencyResolver(Follower):
         else:
             course = Course.of(workflow_id, submission.workflow, submission.inputs, submission.correlation_id)
             self._courses[workflow_id] = course
-            self._touched[workflow_id] = None
+            self._touched[workflow_id] = self.cause
             fields: dict[str, Json] = {
                 "workflow_id": workflow_id,
                 "name": submission.workflow.name,
@@ -204,7 +204,7 @@ class DependencyResolver(Follower):
         course.cancelling = item["state"] == WorkflowState.CANCELLING.value
         self._drop(workflow_id)
         self._courses[workflow_id] = course
-        self._touched[workflow_id] = None
+        self._touched[workflow_id] = self.cause
         if course.begun():
             self._analyzed.add(workflow_id)
 
@@ -241,7 +241,7 @@ class DependencyResolver(Follower):
             case d.WorkflowCompleted() | d.WorkflowFailed() | d.WorkflowCancelled():
                 self._drop(course.workflow_id)
                 return
-        self._touched[course.workflow_id] = None
+        self._touched[course.workflow_id] = self.cause
 
     def on_task_completed(self, event: Event, ctx: Context) -> Effects:
         return self.follow(event, ctx)
@@ -271,14 +271,14 @@ class DependencyResolver(Follower):
         """All that has just been heard is judged together: one event frees many tasks."""
         effects: Effects = []
         touched, self._touched = self._touched, {}
-        for workflow_id in touched:
+        for workflow_id, cause in touched.items():
             course = self._courses.get(workflow_id)
             if course is None:
                 continue
             if self.owns(shard_of(workflow_id)):
-                effects += self._judge(course)
+                effects += caused(self._judge(course), cause)
             else:
-                self._touched[workflow_id] = None  # until the rest of the shard's snapshot has come
+                self._touched[workflow_id] = cause  # until the rest of the shard's snapshot has come
         return effects
 
     def _judge(self, course: Course) -> Effects:
@@ -405,7 +405,7 @@ class DependencyResolver(Follower):
         if items:
             # What did not fit into the page is asked for again.
             self._fetching.get(workflow_id, set()).difference_update(TaskId(t) for t in asked)
-            self._touched[workflow_id] = None
+            self._touched[workflow_id] = self.cause
 
     def on_persistence_error(self, event: p.PersistenceError, ctx: Context) -> Effects:
         """Only errors that asking again does not help come here."""

@@ -36,6 +36,7 @@ from gleitzeitd.machines.base import (
     Note,
     SetTimer,
     Tell,
+    caused,
 )
 from gleitzeitd.model.ledger import Attempt, Execution
 from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId
@@ -65,6 +66,8 @@ class _Phase(Enum):
 class _Run:
     task: Execution
     correlation_id: str
+    cause: str
+    """The ``message_id`` of the order to run it."""
     phase: _Phase = _Phase.WAITING
     provider: ComponentId | None = None
     error: ErrorInfo | None = None
@@ -211,7 +214,7 @@ class ExecutionEngine(Machine):
         source = ctx.envelope.source_component
         self._received[source] = event.number
         self._arrived += 1
-        run = _Run(task, ctx.envelope.correlation_id)
+        run = _Run(task, ctx.envelope.correlation_id, ctx.envelope.message_id)
         if run.attempt in self._runs:
             return []
         self._runs[run.attempt] = run
@@ -242,8 +245,8 @@ class ExecutionEngine(Machine):
             alone=task.alone,
         )
         effects: Effects = [
-            Ask(f"call/{name}", work, to=provider, correlation_id=run.correlation_id),
-            Ask(f"start/{name}", started, correlation_id=run.correlation_id),
+            Ask(f"call/{name}", work, to=provider, correlation_id=run.correlation_id, cause=run.cause),
+            Ask(f"start/{name}", started, correlation_id=run.correlation_id, cause=run.cause),
         ]
         if task.timeout is not None:
             effects.append(SetTimer(f"deadline/{name}", task.timeout + self.settings.overtime_seconds))
@@ -421,7 +424,7 @@ class ExecutionEngine(Machine):
         if key == _HAND_BACK:
             effects: Effects = []
             for run in [run for run in self._runs.values() if run.phase is _Phase.CALLING]:
-                effects += self._end_call(run, self._ending_error())
+                effects += caused(self._end_call(run, self._ending_error()), run.cause)
             return effects
         workflow_id, task_id, number = key.removeprefix("deadline/").rsplit("/", 2)
         run_or_none = self._runs.get(Attempt(WorkflowId(workflow_id), TaskId(task_id), int(number)))
@@ -430,15 +433,15 @@ class ExecutionEngine(Machine):
         run = run_or_none
         timeout = errors.TaskTimeout(f"the attempt took longer than its timeout of {run.task.timeout} s")
         if run.phase is _Phase.CALLING:
-            return self._end_call(run, timeout.info())
-        return self._report_error(run, run.error or timeout.info(), at)
+            return caused(self._end_call(run, timeout.info()), run.cause)
+        return caused(self._report_error(run, run.error or timeout.info(), at), run.cause)
 
     @staticmethod
     def _ending_error() -> ErrorInfo:
         return errors.ProviderOverloaded("the engine is shutting down; the task is handed back").info()
 
     def _hand_back(self, run: _Run, at: str) -> Effects:
-        return self._report_error(run, self._ending_error(), at)
+        return caused(self._report_error(run, self._ending_error(), at), run.cause)
 
     def drain(self, now: float, at: str) -> Effects:
         self._draining = True

@@ -58,6 +58,8 @@ class Follower(Machine):
     """Names this process among all that ever claimed."""
     shards: dict[Shard, Following] = field(default_factory=dict)
     leaving: bool = False
+    cause: str | None = None
+    """The ``message_id`` of what is being handled: decisions that ``settle`` takes later follow from it."""
     unanswered: int = 0
     """Claims' times that have passed since the open claim was asked."""
 
@@ -83,6 +85,10 @@ class Follower(Machine):
         """Whether the machine takes part in the shard."""
         state = self.shards.get(shard) if shard is not None else None
         return state is not None and state.loaded
+
+    def handle(self, name: str, event: Event, ctx: Context) -> Effects:
+        self.cause = ctx.envelope.message_id
+        return Machine.handle(self, name, event, ctx)
 
     # --- owning ---------------------------------------------------------------------------------
 

@@ -357,15 +357,14 @@ class Link:
 
     def _perform_one(self, effect: Effect, now: float, at: str) -> None:
         match effect:
-            case Tell(event, to, correlation_id):
-                self._tell(event, to, correlation_id, at)
-            case Ask(key, event, _, correlation_id):
+            case Tell():
+                self._tell(effect, at)
+            case Ask(key, event, _, correlation_id, cause):
                 self._close(key)
-                cause = self._cause.message_id if self._cause else None
                 entry = _OpenAsk(
                     effect,
                     correlation_id or self._cause_correlation(),
-                    cause,
+                    cause or self._cause_id(),
                     now + FIRST_REPEAT,
                     FIRST_REPEAT,
                 )
@@ -384,9 +383,14 @@ class Link:
             case _:
                 raise AssertionError(f"{effect!r} is for hubs")
 
-    def _tell(self, event: Event, to: ComponentId | None, correlation_id: str | None, at: str) -> None:
-        if self._hub() is not None:
-            self._route(event, self._envelope(event, correlation_id or self._cause_correlation(), to, at))
+    def _tell(self, tell: Tell, at: str) -> None:
+        if self._hub() is None:
+            return
+        correlation_id = tell.correlation_id or self._cause_correlation()
+        envelope = self._envelope(tell.event, correlation_id, tell.to, at)
+        if tell.cause is not None:
+            envelope = replace(envelope, causation_id=tell.cause)
+        self._route(tell.event, envelope)
 
     def _repeat(self, entries: Iterable[_OpenAsk], now: float, at: str) -> None:
         for entry in entries:
@@ -441,6 +445,9 @@ class Link:
     def _cause_correlation(self) -> str:
         return self._cause.correlation_id if self._cause is not None else self.new_correlation()
 
+    def _cause_id(self) -> str | None:
+        return self._cause.message_id if self._cause is not None else None
+
     def _envelope(self, event: Event, correlation_id: str, to: ComponentId | None, at: str) -> Envelope:
         self._emitted += 1
         me = self.identity
@@ -449,7 +456,7 @@ class Link:
             correlation_id=correlation_id,
             source_component=me.component_id,
             timestamp=at,
-            causation_id=self._cause.message_id if self._cause is not None else None,
+            causation_id=self._cause_id(),
             reply_to=to,
             shard=event.shard(),
             topic=event.topic(),

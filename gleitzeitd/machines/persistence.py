@@ -24,7 +24,18 @@ from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import hub as h
 from gleitzeitd.events import persistence as p
 from gleitzeitd.events import queue_manager as q
-from gleitzeitd.machines.base import Call, Context, Effects, Machine, Note, Reply, Request, SetTimer, Tell
+from gleitzeitd.machines.base import (
+    Call,
+    Context,
+    Effects,
+    Machine,
+    Note,
+    Reply,
+    Request,
+    SetTimer,
+    Tell,
+    caused,
+)
 from gleitzeitd.machines.feed import event_of
 from gleitzeitd.machines.owners import Owners
 from gleitzeitd.model import change as c
@@ -77,6 +88,8 @@ class _Pending:
     change: c.Change
     asker: Envelope | None = None
     claim: p.ClaimShard | None = None
+    cause: str | None = None
+    """The ``message_id`` that a change of our own follows from."""
 
 
 @dataclass(slots=True)
@@ -106,7 +119,7 @@ class Persistence(Machine):
     _held: dict[TaskKey, Attempt] = field(default_factory=dict)
     _held_by: dict[ComponentId, set[Attempt]] = field(default_factory=dict)
     _cancelling: dict[Attempt, ComponentId] = field(default_factory=dict)
-    _waking: dict[str, Attempt] = field(default_factory=dict)
+    _waking: dict[str, _Pending] = field(default_factory=dict)  # by timer
     _owners: Owners = field(default_factory=Owners)
     _blocked: dict[WorkflowId, dict[ComponentId, Json]] = field(default_factory=dict)
     _reads: dict[str, Envelope] = field(default_factory=dict)
@@ -268,13 +281,15 @@ class Persistence(Machine):
             if entry.asker is not None:
                 effects.append(Reply(p.PersistenceError(error=error), entry.asker))
             elif isinstance(entry.change, c.WakeTask):
-                effects += self._wake_later(entry.change.attempt, 1.0)
+                effects += self._wake_later(entry.change.attempt, 1.0, entry.cause)
         return effects
 
     # --- after the commit ------------------------------------------------------------------------
 
     def _settled(self, entry: _Pending, outcome: c.Outcome, now: float) -> Effects:
         effects: Effects = []
+        cause = entry.asker.message_id if entry.asker is not None else entry.cause
+        correlation_id = entry.asker.correlation_id if entry.asker is not None else None
         if isinstance(entry.change, c.TakeShards):
             self._owners.took(entry.change, now)
         if entry.claim is not None and entry.asker is not None:
@@ -293,13 +308,13 @@ class Persistence(Machine):
             attempt = Attempt(execution.workflow_id, execution.task_id, execution.attempt)
             self._lease(attempt, execution.engine_id, now)
         for attempt, delay in outcome.waking:
-            effects += self._wake_later(attempt, delay)
+            effects += self._wake_later(attempt, delay, cause)
         for attempt, engine in outcome.cancel:
             self._cancelling[attempt] = engine
-            effects.append(self._cancel(attempt, engine))
+            effects.append(self._cancel(attempt, engine, correlation_id))
         for fact in outcome.facts:
             effects += self._publish(fact)
-        return effects
+        return caused(effects, cause)
 
     def _publish(self, fact: Fact) -> Effects:
         self._owners.published(fact)
@@ -325,14 +340,14 @@ class Persistence(Machine):
         if not held:
             del self._held_by[lease.engine]
 
-    def _cancel(self, attempt: Attempt, engine: ComponentId) -> Tell:
+    def _cancel(self, attempt: Attempt, engine: ComponentId, correlation_id: str | None = None) -> Tell:
         order = e.CancelTask(
             workflow_id=attempt.workflow_id,
             task_id=attempt.task_id,
             attempt=attempt.attempt,
             reason="the workflow is cancelled",
         )
-        return Tell(order, to=engine)
+        return Tell(order, to=engine, correlation_id=correlation_id)
 
     def on_heartbeat_response(self, event: h.HeartbeatResponse, ctx: Context) -> Effects:
         """An engine's inventory: what it lists goes on; what it should list, and does not, is lost."""
@@ -384,9 +399,9 @@ class Persistence(Machine):
         self._sweeping = True
         return [SetTimer(_SWEEP, _SWEEP_SECONDS)]
 
-    def _wake_later(self, attempt: Attempt, delay: float) -> Effects:
+    def _wake_later(self, attempt: Attempt, delay: float, cause: str | None = None) -> Effects:
         key = f"wake/{attempt.workflow_id}/{attempt.task_id}"
-        self._waking[key] = attempt
+        self._waking[key] = _Pending(c.WakeTask(attempt=attempt), cause=cause)
         return [SetTimer(key, delay)]
 
     def timer_expired(self, key: str, now: float, at: str) -> Effects:
@@ -394,7 +409,7 @@ class Persistence(Machine):
             self._sweeping = False
             late = [a for a, lease in self._leases.items() if lease.deadline <= now]
             return self._lose(late, "its engine went silent", now) + self._sweep()
-        self._pending.append(_Pending(c.WakeTask(attempt=self._waking.pop(key))))
+        self._pending.append(self._waking.pop(key))
         return []
 
     # --- shards and their owners ------------------------------------------------------------------

@@ -89,6 +89,8 @@ class Work(Request):
     timeout: float | None
     """Seconds, from the moment the work begins."""
     correlation_id: str
+    cause: str | None = field(default=None, compare=False)
+    """The ``message_id`` of the question that made it run; the same work if another one had."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +204,7 @@ class ProviderMachine(Machine):
             parameters=event.parameters,
             timeout=event.timeout,
             correlation_id=ctx.envelope.correlation_id,
+            cause=ctx.envelope.message_id,
         )
         self._queued[call_id] = _Call(work, ctx.envelope, event.keep, alone=event.alone)
         return self._begin()

@@ -10,7 +10,7 @@ of an engine or a provider is reported as blocked, once per cause.
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import NamedTuple
 
@@ -110,8 +110,9 @@ class QueueManager(Follower):
     _leasing: dict[TaskKey, _Leasing] = field(default_factory=dict)  # asked for, not yet answered
     _engines: dict[ComponentId, _Engine] = field(default_factory=dict)
     _askers: dict[str, Envelope] = field(default_factory=dict)
-    _blocked: dict[WorkflowId, str] = field(default_factory=dict)  # the reason that was reported
-    _enqueued: dict[WorkflowId, list[TaskId]] = field(default_factory=dict)  # to be told to watchers
+    _blocked: dict[WorkflowId, tuple[str, str]] = field(default_factory=dict)
+    """The reason that was reported, and the workflow's correlation id."""
+    _enqueued: dict[WorkflowId, list[ReadyEntry]] = field(default_factory=dict)  # to be told to watchers
     _numbers: count[int] = field(default_factory=count)
     _told: Json = None
     _ticking: bool = False
@@ -136,9 +137,11 @@ class QueueManager(Follower):
         leasing = self._leasing.get(key)
         if leasing is not None and leasing.entry.attempt >= task.attempt:
             return
-        entry = ReadyEntry(key, task.attempt, task.priority, task.protocol, correlation_id, now)
+        entry = ReadyEntry(
+            key, task.attempt, task.priority, task.protocol, correlation_id, now, cause=self.cause
+        )
         if self._queue.put(entry):
-            self._enqueued.setdefault(workflow_id, []).append(task.task_id)
+            self._enqueued.setdefault(workflow_id, []).append(entry)
 
     def apply(self, event: Event, correlation_id: str, now: float) -> None:
         match event:
@@ -195,9 +198,10 @@ class QueueManager(Follower):
     def settle(self, now: float, at: str) -> Effects:
         """Give what can be given, and say what has changed."""
         effects: Effects = []
-        for workflow_id, task_ids in self._enqueued.items():
-            told = q.TaskEnqueued(workflow_id=workflow_id, task_ids=task_ids[:100], depth=len(self._queue))
-            effects.append(Tell(told))
+        for workflow_id, entries in self._enqueued.items():
+            task_ids = [entry.key.task_id for entry in entries[:100]]
+            told = q.TaskEnqueued(workflow_id=workflow_id, task_ids=task_ids, depth=len(self._queue))
+            effects.append(Tell(told, correlation_id=entries[0].correlation_id, cause=entries[0].cause))
         self._enqueued.clear()
         if self._queue and not self.leaving:
             effects += self._match(now)
@@ -236,8 +240,9 @@ class QueueManager(Follower):
         for start in range(0, len(leases), size):
             part = leases[start : start + size]
             event = q.TaskAvailable(owned_shard=shard, epoch=self.shards[shard].epoch, leases=part)
-            correlation = self._leasing[TaskKey(part[0].workflow_id, part[0].task_id)].entry.correlation_id
-            asks.append(Ask(f"lease/{shard}/{next(self._numbers)}", event, correlation_id=correlation))
+            first = self._leasing[TaskKey(part[0].workflow_id, part[0].task_id)].entry
+            key = f"lease/{shard}/{next(self._numbers)}"
+            asks.append(Ask(key, event, correlation_id=first.correlation_id, cause=first.cause))
         return asks
 
     def on_data_saved(self, event: p.DataSaved, ctx: Context) -> Effects:
@@ -304,15 +309,7 @@ class QueueManager(Follower):
         if saved.status == "ok":
             for entry in self._queue.of_workflow(change.workflow_id):
                 if not change.task_ids or entry.key.task_id in change.task_ids:
-                    moved = ReadyEntry(
-                        entry.key,
-                        entry.attempt,
-                        change.priority,
-                        entry.protocol,
-                        entry.correlation_id,
-                        entry.since,
-                    )
-                    self._queue.put(moved)
+                    self._queue.put(replace(entry, priority=change.priority))
         return [Reply(p.DataSaved(status=saved.status, message=saved.message), asker)]
 
     # --- what waits, and why ------------------------------------------------------------------------
@@ -360,8 +357,9 @@ class QueueManager(Follower):
             found = {w: (*about[:3], counts[w]) for w, about in found.items()}
         effects: Effects = []
         for workflow_id, (reason, remedy, tasks, number) in found.items():
-            if self._blocked.get(workflow_id) != reason:
-                self._blocked[workflow_id] = reason
+            correlation_id = self._queue.of_workflow(workflow_id)[0].correlation_id
+            if self._blocked.get(workflow_id) != (reason, correlation_id):
+                self._blocked[workflow_id] = reason, correlation_id
                 event = d.ExecutionBlocked(
                     workflow_id=workflow_id,
                     task_ids=tasks,
@@ -370,10 +368,12 @@ class QueueManager(Follower):
                     unblocked_by=remedy,
                 )
                 fields: dict[str, Json] = {"workflow_id": workflow_id, "tasks": number, "reason": reason}
-                effects += [Tell(event), Note("warning", "tasks are blocked", fields)]
+                told = Tell(event, correlation_id=correlation_id)
+                effects += [told, Note("warning", "tasks are blocked", fields)]
         for workflow_id in [w for w in self._blocked if w not in found]:
-            del self._blocked[workflow_id]
-            effects.append(Tell(d.ExecutionBlocked(workflow_id=workflow_id, task_ids=[], count=0, reason="")))
+            _, correlation_id = self._blocked.pop(workflow_id)
+            over = d.ExecutionBlocked(workflow_id=workflow_id, task_ids=[], count=0, reason="")
+            effects.append(Tell(over, correlation_id=correlation_id))
         return effects
 
     def _stats(self) -> dict[str, Json]:

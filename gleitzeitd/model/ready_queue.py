@@ -23,6 +23,8 @@ class ReadyEntry:
     since: float
     """Monotonic: when it came."""
     arrival: int = 0
+    cause: str | None = None
+    """The ``message_id`` by which it came."""
 
 
 @dataclass(slots=True)

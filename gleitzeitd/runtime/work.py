@@ -263,7 +263,7 @@ class CallOutput:
                 attempt=work.attempt,
                 chunks=_merged(chunks),
             )
-            effects.append(Tell(event, correlation_id=work.correlation_id))
+            effects.append(Tell(event, correlation_id=work.correlation_id, cause=work.cause))
         if self._progress is not None:
             ratio, message = self._progress
             self._progress = None
@@ -274,7 +274,7 @@ class CallOutput:
                 progress=ratio,
                 message=message,
             )
-            effects.append(Tell(progress, correlation_id=work.correlation_id))
+            effects.append(Tell(progress, correlation_id=work.correlation_id, cause=work.cause))
         if effects:
             self._show(effects)
 
