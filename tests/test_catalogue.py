@@ -20,7 +20,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gleitzeitd
-from gleitzeitd.events import CATALOGUE, RENAMED, Envelope, Event, Kind, Route, To, delivered_names, receivers
+from gleitzeitd.events import (
+    CATALOGUE,
+    RENAMED,
+    Delivery,
+    Envelope,
+    Event,
+    Kind,
+    Route,
+    To,
+    delivered_names,
+    receivers,
+)
 from gleitzeitd.events.codec import (
     decode_body,
     encode_body,
@@ -134,6 +145,44 @@ MADE = _made_by_the_package()
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
 def test_something_of_ours_sends_every_event(name: str) -> None:
     assert CATALOGUE[name].__name__ in MADE, f"{name} is declared, and nobody sends it"
+
+
+def _asked_by_the_package() -> set[str]:
+    """Names of the classes whose instances stand in an ``Ask``, or in a variable that does."""
+    asked: set[str] = set()
+    for path in (Path(gleitzeitd.__file__).parent / "machines").glob("*.py"):
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef):
+                asked |= _asked_by(function)
+    return asked
+
+
+def _asked_by(function: ast.FunctionDef) -> set[str]:
+    nodes = list(ast.walk(function))
+    made = {
+        target.id: node.value.func.attr
+        for node in nodes
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+        for target in node.targets
+        if isinstance(target, ast.Name) and isinstance(node.value.func, ast.Attribute)
+    }
+    asks = [
+        node.args[1]
+        for node in nodes
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Ask"
+        if len(node.args) > 1
+    ]
+    direct = {
+        each.func.attr for each in asks if isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute)
+    }
+    return direct | {made[each.id] for each in asks if isinstance(each, ast.Name) and each.id in made}
+
+
+def test_what_is_asked_is_declared_so() -> None:
+    asked = _asked_by_the_package()
+    assert {"ExecuteMethod", "SaveWorkflow", "TaskAvailable", "QueryData", "FindProvider"} <= asked
+    told = [n for n, cls in CATALOGUE.items() if cls.__name__ in asked and cls.delivery is Delivery.TELL]
+    assert not told, f"asked, and declared to be told: {told}"
 
 
 # --- through the wire -----------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 
 from gleitzeitd.errors import ErrorInfo
-from gleitzeitd.events.base import Event, Kind, To, event, route
+from gleitzeitd.events.base import Delivery, Event, Kind, To, event, route
 from gleitzeitd.model.ledger import OutputChunk
 from gleitzeitd.model.names import Role, TaskId, WorkflowId
 from gleitzeitd.plain import Json
@@ -14,6 +14,7 @@ from gleitzeitd.plain import Json
 @event(
     "execute_method",
     kind=Kind.COMMAND,
+    delivery=Delivery.ASK,
     routes=[route(Role.EXECUTION_ENGINE, To.COMPONENT, Role.PROVIDER)],
 )
 class ExecuteMethod(Event):
@@ -69,6 +70,7 @@ class ProviderError(Event):
 @event(
     "cancel_method",
     kind=Kind.COMMAND,
+    delivery=Delivery.ASK,
     routes=[route(Role.EXECUTION_ENGINE, To.COMPONENT, Role.PROVIDER)],
 )
 class CancelMethod(Event):
