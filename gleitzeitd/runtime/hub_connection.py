@@ -171,15 +171,23 @@ class Driver:
         self._drivers = drivers
         self._handler = handler
         self._pinged = False
+        self._served = False
         self._socket: web.WebSocketResponse
         self._connection: Connection
 
-    async def __call__(self, environ: dict[str, Any]) -> web.WebSocketResponse:
+    async def __call__(self, environ: dict[str, Any]) -> web.StreamResponse:
         """Serve the connection to its end."""
         self._connection = environ[KEY]
         # Compression would cost more than the loopback or a local network gains.
         self._socket = web.WebSocketResponse(max_msg_size=self._drivers.max_frame_bytes, compress=False)
-        await self._socket.prepare(environ["aiohttp.request"])
+        try:
+            await self._socket.prepare(environ["aiohttp.request"])
+        except (web.HTTPException, ConnectionError) as problem:
+            # It asked wrongly, or has gone meanwhile. Engine.IO has a session for it by now, and forgets it
+            # only when that was served: to its first look there is nothing to be had.
+            await self._handler(self)
+            return web.Response(status=problem.status if isinstance(problem, web.HTTPException) else 400)
+        self._served = True
         self._connection.attach(self._socket, self._drivers.spawn)
         try:
             await self._handler(self)
@@ -190,10 +198,17 @@ class Driver:
 
     async def close(self) -> None:
         """End the websocket."""
-        self._connection.close()
+        if self._served:
+            self._connection.close()
 
     async def send(self, message: str) -> None:
-        """Send a packet of Engine.IO itself."""
+        """Send a packet of Engine.IO itself.
+
+        Raises:
+            OSError: there is no websocket.
+        """
+        if not self._served:
+            raise OSError("there is no websocket")
         if message == "2":
             self._pinged = True
         await self._socket.send_str(message)
@@ -204,6 +219,8 @@ class Driver:
         Raises:
             OSError: the connection has ended, or is cut for what came.
         """
+        if not self._served:
+            raise OSError("there is no websocket")
         done = 0
         try:
             while True:

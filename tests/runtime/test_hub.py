@@ -6,10 +6,12 @@ import asyncio
 import json
 import logging
 import re
+import socket
+import struct
 import subprocess
 import sys
 import uuid
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import pytest
@@ -371,6 +373,48 @@ async def test_only_so_many_connections_may_be_about_to_register():
             with pytest.raises(aiohttp.ClientError):
                 async with raw(server, packet=""):
                     pass
+
+
+def upgrade(server, headers):
+    """A socket that has asked for a websocket; nobody has answered yet."""
+    asking = socket.create_connection(("127.0.0.1", server.port))
+    lines = [
+        "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1",
+        f"Host: 127.0.0.1:{server.port}",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        *headers,
+    ]
+    asking.sendall("\r\n".join([*lines, "", ""]).encode())
+    return asking
+
+
+@scenario
+async def test_who_asks_wrongly_for_a_websocket_takes_no_place():
+    async with hub(max_unregistered=1, register_within=60) as (server, _):
+        for _ in range(3):
+            with upgrade(server, ["Sec-WebSocket-Version: 13"]) as asking:
+                asking.setblocking(False)
+                answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(asking, 100), WAIT)
+            assert answer.startswith(b"HTTP/1.1 400"), answer
+        async with raw(server):
+            pass
+
+
+async def test_who_is_gone_before_its_websocket_is_there_takes_no_place(caplog):
+    async with hub(max_unregistered=50, register_within=60) as (server, _):
+        for _ in range(50):
+            asking = upgrade(server, ["Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {'A' * 22}=="])
+            # With a reset, not with a goodbye.
+            asking.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            await asyncio.sleep(0)
+            asking.close()
+        while True:
+            with suppress(aiohttp.ClientError):
+                async with raw(server):
+                    break
+            await asyncio.sleep(0)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 @scenario
