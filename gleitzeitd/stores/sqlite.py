@@ -13,7 +13,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -224,6 +224,7 @@ class _Opened:
     def _start_writer(self) -> Recovered:
         self._lock = take_hold(self._path)
         with told(self._path, "opened"):
+            keep_private(self._path)
             self._writer = db = self._connect()
             identify(db, self._path)
             if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
@@ -324,7 +325,7 @@ def take_hold(path: Path) -> int:
     """
     lock = path.with_name(path.name + ".lock")
     try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StoreError(
             f"{lock} could not be opened: {error.strerror}. {path.parent} has to be a directory in which "
@@ -342,6 +343,15 @@ def take_hold(path: Path) -> int:
         os.close(descriptor)
         raise StoreError(f"{lock} could not be locked: {error.strerror}") from error
     return descriptor
+
+
+def keep_private(path: Path) -> None:
+    """Make the file, if there is none, so that nobody else can read what tasks were given and gave back.
+
+    What SQLite puts beside it gets the same permissions. Those of a file that is there stay as they are.
+    """
+    with suppress(OSError):  # SQLite says it better
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def identify(db: sqlite3.Connection, path: Path) -> None:

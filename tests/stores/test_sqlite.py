@@ -103,6 +103,29 @@ async def test_another_process_that_has_it_is_named(path):
     await late.close()
 
 
+async def test_nobody_else_may_read_it(path):
+    before = os.umask(0)
+    try:
+        store = SqliteStore(path)
+        await store.open()
+        await store.commit([accept()], AT)
+        modes = {each.name: each.stat().st_mode & 0o777 for each in path.parent.iterdir()}
+        await store.close()
+    finally:
+        os.umask(before)
+    assert path.name in modes
+    assert set(modes.values()) == {0o600}, modes
+
+
+async def test_the_permissions_of_a_file_that_is_there_stay(path):
+    path.touch(0o640)
+    path.chmod(0o640)
+    store = SqliteStore(path)
+    await store.open()
+    await store.close()
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
 async def test_others_may_look_at_the_file(store, path):
     await store.commit([*OWNED, accept()], AT)
     with sqlite3.connect(path) as db:
