@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from gleitzeitd.errors import StoreError
 from gleitzeitd.runtime.state import state_directory
 
 DATABASES = 32
@@ -31,9 +32,19 @@ class Note:
 
 
 def databases(environment: Mapping[str, str]) -> Iterator[Path]:
-    """Those that a run tries, in order; their directory exists and is the user's alone."""
+    """Those that a run tries, in order; their directory exists and is the user's alone.
+
+    Raises:
+        StoreError: it cannot be made.
+    """
     directory = state_directory(environment)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as problem:
+        raise StoreError(
+            f"{directory} could not be made: {problem.strerror}. Runs without a hub are kept there; "
+            "XDG_STATE_HOME names another place"
+        ) from problem
     yield directory / "gleitzeit.db"
     for number in range(2, DATABASES + 1):
         yield directory / f"gleitzeit-{number}.db"

@@ -246,9 +246,10 @@ async def _list(session: Session, status: str | None, name: str | None, limit: i
 @click.argument("task", required=False)
 @connection_options
 def result(workflow: str, task: str | None) -> None:
-    """The results of a workflow's tasks, in full.
+    """The results of a workflow's tasks.
 
-    With a TASK nothing but its result is printed.
+    Of a script its value is shown, of a command its output. With a TASK nothing but its result is printed,
+    with all that belongs to it.
 
     Examples:
       gleitzeit result last
@@ -308,6 +309,9 @@ async def _logs(session: Session, text: str, task_id: str | None, follow: bool) 
         plain = {each: [to_plain(chunk) for chunk in output.get(each, ())] for each in ids}
         click.echo(as_json({"workflow_id": workflow.workflow_id, "output": plain}))
         return
+    if not any(output.get(each) for each in ids):
+        which = wanted[0] if wanted else workflow.workflow_id
+        click.echo(f"{which} has written nothing", err=True)
     for each in ids:
         for line in "".join(chunk.text for chunk in output.get(each, ())).splitlines():
             click.echo(output_line(each, line))

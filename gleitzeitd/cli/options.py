@@ -6,6 +6,7 @@ that has one. All of these options are understood before and after the name of a
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import tomllib
@@ -47,15 +48,15 @@ class Options:
         """The hubs to use; none: everything runs in this process.
 
         Raises:
-            ConfigError: a configuration file cannot be understood.
+            ConfigError: a configuration file cannot be understood, or an address is none.
         """
         if self.hub_urls:
-            return self.hub_urls
+            return _addresses("--hub", self.hub_urls)
         from_environment = self.environment.get("GLEITZEIT_HUB_URL", "").replace(",", " ").split()
         if from_environment:
-            return from_environment
+            return _addresses("GLEITZEIT_HUB_URL", from_environment)
         urls = self._configured("hub_urls")
-        return [urls] if isinstance(urls, str) else list(urls or ())
+        return _addresses("hub_urls", [urls] if isinstance(urls, str) else list(urls or ()))
 
     def secret(self) -> str | None:
         """The token for the hub, if there is one.
@@ -86,14 +87,23 @@ class Command(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if kwargs.get("help"):
-            # What click takes for a paragraph that is not to be filled.
-            kwargs["help"] = re.sub(r"(?m)^(?=Examples?:$|Exit codes:$)", "\b\n", kwargs["help"])
+            # What click takes for a paragraph that is not to be filled. Some releases hand over the
+            # docstring with its indentation.
+            text = inspect.cleandoc(kwargs["help"])
+            kwargs["help"] = re.sub(r"(?m)^(?=Examples?:$|Exit codes:$)", "\b\n", text)
         super().__init__(*args, **kwargs)
 
 
 def command(name: str) -> Callable[[Callable[..., Any]], Command]:
     """A command of this name; its docstring is its help."""
     return click.command(name, cls=Command)
+
+
+def _addresses(where: str, urls: list[Json]) -> list[str]:
+    for url in urls:
+        if not isinstance(url, str) or not re.fullmatch(r"(https?|wss?)://[^/\s]+\S*", url):
+            raise ConfigError(f"{where}: expected an address like http://hub:8000, found {url!r}")
+    return urls
 
 
 def _connection(file: Path) -> dict[str, Json]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gleitzeitd.cli.show import (
     between,
+    cell_width,
     clipped,
     count_text,
     duration,
@@ -13,14 +14,23 @@ from gleitzeitd.cli.show import (
     result_lines,
     status_text,
     style,
+    terminal_width,
 )
 from gleitzeitd.model.ledger import TaskState
 from gleitzeitd.model.report import TaskResult, WorkflowResult
+from gleitzeitd.plain import Json
 
 LISTED = 20
 """So many results, and so many errors, are listed in full number."""
 RESULTS_SHOWN = 5
 """Of more results, so many: the last ones in the document."""
+WIDTH = 80
+"""Columns, where there is no terminal."""
+MARGIN = 4
+
+_SCRIPT = frozenset({"result", "output", "success", "error", "execution_time"})
+_COMMAND = frozenset({"exit_code", "stdout", "stderr", "execution_time"})
+"""What the results of ``python/execute`` and ``shell/execute`` consist of."""
 
 
 def outcome_lines(result: WorkflowResult, *, short: bool) -> list[str]:
@@ -45,8 +55,32 @@ def outcome_lines(result: WorkflowResult, *, short: bool) -> list[str]:
     return lines
 
 
+def essence(result: Json) -> Json:
+    """What a person looks for in a result: the value of a script, the output of a command, else all of it.
+
+    What a script has printed stands for a value that it does not have; the errors of a command stand below
+    its output if it has failed.
+    """
+    if isinstance(result, dict) and result.keys() == _SCRIPT:
+        printed = str(result["output"]).rstrip("\n")
+        return printed if result["result"] is None and printed else result["result"]
+    if isinstance(result, dict) and result.keys() == _COMMAND:
+        said = [str(result["stdout"])]
+        if result["exit_code"]:
+            said = [f"exit code {result['exit_code']}", *said, str(result["stderr"])]
+        return "\n".join(text.rstrip("\n") for text in said if text)
+    return result
+
+
 def _result(task: TaskResult, *, short: bool) -> list[str]:
-    lines = result_lines(task.result, limit=6 if short else None)
+    value = essence(task.result)
+    if value == "":
+        return _entry(task.task_id, [style("no output", dim=True)])
+    limit = 6 if short else None
+    room = (terminal_width() or WIDTH) - MARGIN
+    lines = result_lines(value, width=room - cell_width(task.task_id), limit=limit)
+    if len(lines) > 1:
+        lines = result_lines(value, width=room, limit=limit)
     return _entry(task.task_id, lines)
 
 

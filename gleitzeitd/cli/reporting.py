@@ -41,7 +41,9 @@ class FileRefused(WorkflowInvalid):
     """A workflow file has problems; each is known by line and column."""
 
     def __init__(self, file: WorkflowFile, problems: Sequence[Problem]) -> None:
-        self.places = [located(problem, file) for problem in problems]
+        places = [located(problem, file) for problem in problems]
+        self.places = sorted(places, key=lambda place: (place["line"], place["column"]))
+        """In the order of the file; of one place, in the order in which they were found."""
         super().__init__("\n".join(line_of(place) for place in self.places), problems)
 
 

@@ -20,7 +20,7 @@ def test_every_command_has_help_with_an_example_and_takes_json(name: str) -> Non
     result = call(FakeClient(), name, "--help")
     assert result.exit_code == 0
     assert "Example" in result.output
-    assert f"  gleitzeit {name}" in result.output
+    assert f"\n    gleitzeit {name}" in result.output
     assert "--json" in result.output
 
 
@@ -29,6 +29,12 @@ def test_the_table_says_what_the_command_says(name: str) -> None:
     found = cli.get_command(click.Context(cli), name)
     assert found is not None
     assert " ".join((found.help or "").split()).startswith(_COMMANDS[name][1].rstrip("."))
+
+
+def test_the_lines_of_examples_stay_lines() -> None:
+    result = call(FakeClient(), "run", "--help")
+    assert "\n  Example:\n    gleitzeit run pipeline.yaml --input" in result.output
+    assert "\n  Exit codes:\n    0 completed" in result.output
 
 
 def test_an_unknown_command_has_a_suggestion() -> None:

@@ -15,6 +15,7 @@ from gleitzeitd.cli.embedding import (
     note_for,
     noted,
 )
+from gleitzeitd.errors import StoreError
 
 
 def test_the_directory_is_the_users_alone(tmp_path: Path) -> None:
@@ -35,6 +36,12 @@ def test_who_reads_takes_what_was_used_last(tmp_path: Path) -> None:
     log.touch()
     assert databases_to_read(environment) == [third, first]
     assert second not in databases_to_read(environment)
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"file/gleitzeit could not be made: .*XDG_STATE_HOME"):
+        databases_to_read({"XDG_STATE_HOME": str(tmp_path / "file")})
 
 
 def test_a_note_is_there_while_the_run_is_and_the_users_alone(tmp_path: Path) -> None:

@@ -95,6 +95,14 @@ def test_a_workflow_is_found_by_the_beginning_of_its_id() -> None:
     assert call(FakeClient(), "status", "last").exit_code == 1
 
 
+def test_logs_of_what_has_written_nothing_say_so() -> None:
+    client = FakeClient([a_workflow("w")], [a_task("a")])
+    result = call(client, "logs", "w")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "w has written nothing" in result.stderr
+    assert "a has written nothing" in call(client, "logs", "w", "a").stderr
+
+
 def test_logs_are_lines_with_the_name_of_their_task() -> None:
     client = FakeClient([a_workflow()], [a_task("a"), a_task("b")])
     client.chunks = {

@@ -52,6 +52,14 @@ def test_a_broken_file_is_named(config: Path) -> None:
         Options(environment={}, config_files=(config,)).hubs()
 
 
+@pytest.mark.parametrize("url", ["nonsense", "localhost:8000", "ftp://hub:1", "http://"])
+def test_an_address_that_is_none_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ConfigError, match=f"--hub: expected an address like http://hub:8000, found '{url}'"):
+        Options(hub_urls=["http://good:1", url], environment={}, config_files=()).hubs()
+    with pytest.raises(ConfigError, match="GLEITZEIT_HUB_URL: expected an address"):
+        Options(environment={"GLEITZEIT_HUB_URL": url}, config_files=()).hubs()
+
+
 def test_a_token_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="none: the token cannot be read: No such file"):
         Options(token_file=str(tmp_path / "none"), environment={}).secret()
