@@ -37,6 +37,7 @@ class Proxy:
         self._lanes = {TO_HUB: _Lane(), TO_COMPONENT: _Lane()}
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Listen."""
@@ -47,9 +48,11 @@ class Proxy:
         """Close everything."""
         assert self._server is not None
         self._server.close()
-        self.heal()
-        self.close()
-        await asyncio.sleep(0)
+        for task in self._serving:
+            task.cancel()
+        if self._serving:
+            await asyncio.wait(self._serving)
+        await asyncio.sleep(0)  # what was aborted closes its sockets with the next turn
 
     def cut(self, how: How, lanes: tuple[str, ...]) -> None:
         """From now on nothing passes there."""
@@ -68,6 +71,10 @@ class Proxy:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         self._writers.add(writer)
         try:
             to_hub = await asyncio.open_connection("127.0.0.1", self._hub_port)
