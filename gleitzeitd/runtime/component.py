@@ -61,6 +61,7 @@ from gleitzeitd.runtime.tasks import Tasks
 log = logging.getLogger(__name__)
 _quiet = logging.getLogger("gleitzeitd.socketio")
 _quiet.setLevel(logging.ERROR)  # at INFO the library logs tokens; its warnings say what ours say better
+_quiet.addFilter(lambda record: "queue is empty" not in record.getMessage())  # an error after every pause
 
 TURN = 0.02
 """Seconds after which the consumer lets others run, if there is still something in the inbox."""
@@ -70,7 +71,6 @@ SAMPLE = 10.0
 """Seconds between two looks at the process's own health."""
 STUCK = 10.0
 """Seconds without a turn of the consumer, with something in the inbox, that mean something is wrong."""
-
 COMPLAINTS = 1000
 """Names of events remembered, to complain once about each."""
 HANDSHAKE_LOOK = 0.1

@@ -449,6 +449,13 @@ async def test_the_watchdog_is_not_fed_after_long_isolation(unused_tcp_port: int
         assert patient.is_healthy()
 
 
+def test_a_process_that_was_paused_is_no_error_of_the_library(caplog: pytest.LogCaptureFixture) -> None:
+    # What Engine.IO's client says when it has had nothing to send for some 10 s, pongs included.
+    logging.getLogger("gleitzeitd.socketio").error("packet queue is empty, aborting")
+    logging.getLogger("gleitzeitd.socketio").error("message async handler error")
+    assert [record.getMessage() for record in caplog.records] == ["message async handler error"]
+
+
 async def test_nothing_is_left_behind() -> None:
     machine = Script()
     async with tiny_hub() as hub:
