@@ -29,6 +29,8 @@ Writer = Callable[[Any], Json]
 _READERS: dict[Any, Reader] = {}
 _WRITERS: dict[type, Writer] = {}
 
+_QUOTED_LIMIT = 60
+
 _KINDS = {
     str: "text",
     int: "a whole number",
@@ -64,6 +66,12 @@ def describe(value: Any) -> str:
     if value is None:
         return "nothing"
     return _KINDS.get(type(value), type(value).__name__)
+
+
+def _quoted(value: Any) -> str:
+    """A value that stands for another one, cut: messages go to logs, and values may be anything."""
+    text = repr(value) if isinstance(value, (str, int, float)) else describe(value)
+    return text if len(text) <= _QUOTED_LIMIT else f"{text[:_QUOTED_LIMIT]}..."
 
 
 def _join(path: str, name: str) -> str:
@@ -152,7 +160,7 @@ def _choice_reader(values: list[Any], members: dict[Any, Any]) -> Reader:
     def read(data: Any, path: str) -> Any:
         if isinstance(data, (str, int)) and data in members:
             return members[data]
-        raise MalformedData(path, f"expected one of {', '.join(map(str, values))}, found {data!r}")
+        raise MalformedData(path, f"expected one of {', '.join(map(str, values))}, found {_quoted(data)}")
 
     return read
 

@@ -61,3 +61,12 @@ def test_what_is_nested_as_deep_as_it_may_be_can_be_written_again():
 def test_depth_is_counted_in_lists_and_objects(value, depth):
     assert not is_nested_deeper(value, depth)
     assert depth == 0 or is_nested_deeper(value, depth - 1)
+
+
+@pytest.mark.parametrize("value", ['"' + "secret" * 1000 + '"', '["secret"]', '{"secret": 1}', "1" * 3000])
+def test_a_message_about_a_wrong_value_repeats_no_more_than_a_word_of_it(value):
+    with pytest.raises(MalformedEvent) as caught:
+        decode_body("claim_shard", ENVELOPE, f'{{"role": {value}, "incarnation": "i"}}')
+    assert "secret" * 20 not in str(caught.value)
+    assert "['secret']" not in str(caught.value)
+    assert len(str(caught.value)) < 400
