@@ -8,6 +8,7 @@ stores/     where it is kept: one contract, several backends            imports 
 providers/  who does the work: one contract, one file per protocol      imports model
 runtime/    how it runs: asyncio, Socket.IO, systemd, clocks            imports all of the above
 config/     TOML files -> settings; settings -> reference TOML          imports model, bounds, ...
+workflow_file/  YAML and JSON text -> a document for the model          imports model, ...
 bounds.py   what a setting may be, declared with its field              imports nothing
 roles.py    THE table: role -> machine, settings, performer             imports runtime
 client.py   the Python client          cli/   the gleitzeit command     import runtime
