@@ -8,8 +8,6 @@ ledger, and counts when it comes back by the feed or in the answer; until then i
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -25,6 +23,7 @@ from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.machines.base import Ask, Context, Effects, Note, Reply, caused
 from gleitzeitd.machines.feed import stamp_of
 from gleitzeitd.machines.follower import Follower
+from gleitzeitd.machines.submission import Submission, digest
 from gleitzeitd.model.course import Course
 from gleitzeitd.model.document import read
 from gleitzeitd.model.inputs import resolve_inputs
@@ -51,17 +50,6 @@ class Settings:
     """Unfinished workflows that this resolver takes; beyond it, a submission is refused with "later"."""
 
 
-@dataclass(slots=True)
-class _Submission:
-    """A workflow that is being saved."""
-
-    workflow: Workflow
-    inputs: dict[str, Json]
-    correlation_id: str
-    warnings: list[Problem]
-    askers: list[Envelope]
-
-
 @dataclass(slots=True, kw_only=True)
 class DependencyResolver(Follower):
     """Decides for the workflows of its shards."""
@@ -73,7 +61,7 @@ class DependencyResolver(Follower):
     check: SchemaCheck = lambda schema, value: []
     """Validates JSON Schema; handed in, since this module knows no validator."""
     _courses: dict[WorkflowId, Course] = field(default_factory=dict)
-    _submissions: dict[WorkflowId, _Submission] = field(default_factory=dict)
+    _submissions: dict[WorkflowId, Submission] = field(default_factory=dict)
     _touched: dict[WorkflowId, str | None] = field(default_factory=dict)  # in order, each with its cause
     _analyzed: set[WorkflowId] = field(default_factory=set)
     _fetching: dict[WorkflowId, set[TaskId]] = field(default_factory=dict)  # results being read
@@ -105,14 +93,14 @@ class DependencyResolver(Follower):
         self._submissions[event.workflow_id] = submission
         save = p.SaveWorkflow(
             workflow_id=event.workflow_id,
-            digest=_digest(event),
+            digest=digest(event),
             workflow=to_plain(submission.workflow),
             inputs=submission.inputs,
             epoch=self._epoch(event.workflow_id),
         )
         return [Ask(f"save/{event.workflow_id}", save)]
 
-    def _analyze(self, event: d.SubmitWorkflow, asker: Envelope) -> tuple[_Submission | None, list[Problem]]:
+    def _analyze(self, event: d.SubmitWorkflow, asker: Envelope) -> tuple[Submission | None, list[Problem]]:
         if not is_identifier(event.workflow_id):
             message = "workflow_id: letters, digits and _ . : @ - only, at most 200"
             return None, [Problem(path=(), message=message)]
@@ -124,7 +112,7 @@ class DependencyResolver(Follower):
         if problems:
             return None, problems
         warnings = list(reading.warnings)
-        return _Submission(reading.workflow, inputs, asker.correlation_id, warnings, [asker]), []
+        return Submission(reading.workflow, inputs, asker.correlation_id, warnings, [asker]), []
 
     @staticmethod
     def _refusal(
@@ -166,7 +154,7 @@ class DependencyResolver(Follower):
         effects: Effects = [Reply(accepted, asker) for asker in submission.askers]
         if not self.owns(shard_of(workflow_id)) or workflow_id in self._courses:
             return effects
-        if duplicate or asked.epoch != self._epoch(workflow_id):
+        if duplicate or submission.overtaken or asked.epoch != self._epoch(workflow_id):
             # Our own repeat, or one that ended long ago; or the shard was another's in between.
             effects += self._reload(workflow_id)
         else:
@@ -224,6 +212,8 @@ class DependencyResolver(Follower):
             self._reloading[workflow_id] = stamp.number
         course = self._courses.get(workflow_id)
         if course is None:
+            if workflow_id in self._submissions:
+                self._submissions[workflow_id].overtaken = True
             return
         match event:
             case e.TaskCompleted(task_id=task_id, result=result):
@@ -485,12 +475,6 @@ class DependencyResolver(Follower):
             "submissions": len(self._submissions),
             "shards": sum(state.loaded for state in self.shards.values()),
         }
-
-
-def _digest(event: d.SubmitWorkflow) -> str:
-    """The same for the same document and inputs, however their keys are ordered."""
-    text = json.dumps([event.workflow, event.inputs], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _status_of(workflow_id: WorkflowId, items: list[Json]) -> d.StatusResponse:

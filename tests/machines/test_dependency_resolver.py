@@ -141,6 +141,15 @@ def test_a_submission_for_anothers_shard_is_left_to_its_owner():
     d.receive(submit(workflow_id=other), source=CLIENT).silent()
 
 
+def test_what_is_published_before_the_ledgers_answer_counts():
+    d = resolver()
+    d.receive(submit(), source=CLIENT) << asks(p.SaveWorkflow)
+    d.receive(Feed().cancelling(), source="persistence").silent()
+    d.answer(p.DataSaved(status="ok"), key="save/w") << replies(d_.WorkflowSubmitted, to=CLIENT)
+    d << asks(p.QueryData, key="reload/w")
+    d.settle().silent()
+
+
 def test_more_workflows_than_allowed_are_refused_for_now():
     d = resolver(kept(CHAIN, {"a": "queued"}), workflows=1)
     other = next(WorkflowId(f"w{n}") for n in range(99) if shard_of(f"w{n}") == N)
