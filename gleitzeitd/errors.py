@@ -12,6 +12,7 @@
       WorkflowError
         WorkflowInvalid                     -28001 WORKFLOW_VALIDATION_FAILED
         WorkflowNotFound                    -28002 WORKFLOW_NOT_FOUND
+        WorkflowTimeout                     -28004 WORKFLOW_TIMEOUT
         WorkflowConflict                    -28007 WORKFLOW_INVALID_STATE
       TaskError                             what can end an attempt
         ExecutionFailed                     -29002 TASK_EXECUTION_FAILED      retryable
@@ -154,6 +155,12 @@ class WorkflowNotFound(WorkflowError):
     code, name = -28002, "WORKFLOW_NOT_FOUND"
 
 
+class WorkflowTimeout(WorkflowError):
+    """The workflow took longer than its ``timeout``, and what ran of it was ended."""
+
+    code, name = -28004, "WORKFLOW_TIMEOUT"
+
+
 class WorkflowConflict(WorkflowError):
     """The workflow exists already with another content, or is past the state that was asked for."""
 
@@ -183,7 +190,7 @@ class ExecutionFailed(TaskError):
 
 
 class TaskTimeout(TaskError):
-    """The attempt took longer than its ``timeout``."""
+    """The attempt took longer than its ``timeout``, or one of the task's ``timeouts`` was over."""
 
     code, name, retryable = -29003, "TASK_TIMEOUT", True
 
@@ -270,3 +277,11 @@ class StoreLocked(StoreError):
     """Another process has the database."""
 
     code, name, retryable = -26004, "PERSISTENCE_LOCKED", False
+
+
+def _names(kind: type[GleitzeitError]) -> set[str]:
+    return {kind.name}.union(*(_names(each) for each in kind.__subclasses__()))
+
+
+NAMES = frozenset(_names(GleitzeitError))
+"""Every name in the table."""

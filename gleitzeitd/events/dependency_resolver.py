@@ -6,7 +6,7 @@ from dataclasses import field
 
 from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.events.base import Delivery, Event, Kind, Route, To, event, route
-from gleitzeitd.model.ledger import FeedStamp, ReadyTask, SkippedTask
+from gleitzeitd.model.ledger import FeedStamp, ReadyTask, SkippedTask, Verdict
 from gleitzeitd.model.names import Role, TaskId, WorkflowId
 from gleitzeitd.model.problem import Problem
 from gleitzeitd.plain import Json
@@ -173,6 +173,29 @@ class CancelWorkflow(Event):
 
 
 @event(
+    "resolve_task",
+    kind=Kind.COMMAND,
+    delivery=Delivery.ASK,
+    routes=[
+        route(Role.CLIENT, To.OWNER, Role.DEPENDENCY_RESOLVER),
+        route(Role.DEPENDENCY_RESOLVER, To.ONE, Role.PERSISTENCE, renamed="save_task"),
+    ],
+)
+class ResolveTask(Event):
+    """An operator says what became of a task that is unknown. Answered by ``data_saved`` once durable:
+    ``stale``, if the task is not unknown (any more).
+    """
+
+    workflow_id: WorkflowId
+    task_id: TaskId
+    verdict: Verdict
+    attempt: int = 0
+    """The one that is judged; 0: whichever is unknown now."""
+    result: Json = None
+    """Of a task that was ``done``."""
+
+
+@event(
     "workflow_cancelling",
     kind=Kind.FACT,
     delivery=Delivery.FEED,
@@ -203,18 +226,21 @@ class WorkflowCompleted(Event):
 
 @event("workflow_failed", kind=Kind.FACT, delivery=Delivery.FEED, routes=_ENDED)
 class WorkflowFailed(Event):
-    """Every task has ended, and at least one of them failed."""
+    """Every task has ended, and at least one of them failed; or its ``timeout`` was over."""
 
     workflow_id: WorkflowId
     error: ErrorInfo
-    """Names the tasks that failed."""
+    """Names the tasks that failed, or is ``WORKFLOW_TIMEOUT``."""
     epoch: int = 0
     feed: FeedStamp | None = None
 
 
 @event("workflow_cancelled", kind=Kind.FACT, delivery=Delivery.FEED, routes=_ENDED)
 class WorkflowCancelled(Event):
-    """Somebody cancelled it, and the last of its tasks has ended."""
+    """Somebody cancelled it, and the last of its tasks has ended.
+
+    The resolver sends this of a workflow whose time was over, too; the ledger publishes ``workflow_failed``.
+    """
 
     workflow_id: WorkflowId
     epoch: int = 0

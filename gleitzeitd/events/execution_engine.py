@@ -107,6 +107,24 @@ class TaskLost(Event):
 
 
 @event(
+    "task_unknown",
+    kind=Kind.FACT,
+    delivery=Delivery.FEED,
+    routes=[route(Role.PERSISTENCE, To.WATCHERS)],
+)
+class TaskUnknown(Event):
+    """The attempt was lost while it ran, and the task may not run twice: ``resolve_task`` says what it is."""
+
+    workflow_id: WorkflowId
+    task_id: TaskId
+    attempt: int
+    engine_id: ComponentId = ComponentId("")
+    """The engine that held it."""
+    reason: str = ""
+    feed: FeedStamp | None = None
+
+
+@event(
     "cancel_task",
     kind=Kind.COMMAND,
     routes=[route(Role.PERSISTENCE, To.COMPONENT, Role.EXECUTION_ENGINE)],

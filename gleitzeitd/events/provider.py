@@ -27,6 +27,8 @@ class ExecuteMethod(Event):
     parameters: dict[str, Json] = field(default_factory=dict)
     timeout: float | None = None
     """Seconds that the work may take once it has begun."""
+    silence: float | None = None
+    """Seconds that the work may be without output and progress; then the provider ends it."""
     alone: bool = False
     """Run nothing else meanwhile: the task may be what has killed providers before."""
     keep: float = 60.0

@@ -293,6 +293,9 @@ class Client(Machine):
     def on_task_lost(self, event: e.TaskLost, ctx: Context) -> Effects:
         return self._published(event, ctx)
 
+    def on_task_unknown(self, event: e.TaskUnknown, ctx: Context) -> Effects:
+        return self._published(event, ctx)
+
     def on_task_output(self, event: v.TaskOutput, ctx: Context) -> Effects:
         return self._published(event, ctx)
 

@@ -132,7 +132,7 @@ class DependencyResolver(Follower):
                 if course is not None and event.status in ("ok", "duplicate"):
                     for task in ctx.asked.event.tasks:
                         course.queued(task.task_id)
-            case d.CancelWorkflow():
+            case d.CancelWorkflow() | d.ResolveTask():
                 asker = self._askers.pop(ctx.asked.key)
                 return [Reply(p.DataSaved(status=event.status, message=event.message), asker)]
         return []
@@ -263,11 +263,9 @@ class DependencyResolver(Follower):
         touched, self._touched = self._touched, {}
         for workflow_id, cause in touched.items():
             course = self._courses.get(workflow_id)
-            if course is None:
-                continue
-            if self.owns(shard_of(workflow_id)):
+            if course is not None and self.owns(shard_of(workflow_id)):
                 effects += caused(self._judge(course), cause)
-            else:
+            elif course is not None:
                 self._touched[workflow_id] = cause  # until the rest of the shard's snapshot has come
         return effects
 
@@ -434,10 +432,12 @@ class DependencyResolver(Follower):
 
     # --- what clients ask -------------------------------------------------------------------------
 
-    def on_cancel_workflow(self, event: d.CancelWorkflow, ctx: Context) -> Effects:
-        key = f"cancel/{event.workflow_id}/{next(self._numbers)}"
+    def on_cancel_workflow(self, event: d.CancelWorkflow | d.ResolveTask, ctx: Context) -> Effects:
+        key = f"{event.name}/{event.workflow_id}/{next(self._numbers)}"
         self._askers[key] = ctx.envelope
         return [Ask(key, event)]
+
+    on_resolve_task = on_cancel_workflow
 
     def on_check_dependencies(self, event: d.CheckDependencies, ctx: Context) -> Effects:
         """What the ledger has counts: the projection is made anew."""

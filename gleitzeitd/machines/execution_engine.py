@@ -7,6 +7,9 @@ The engine's inventory, sent with every heartbeat, lists every attempt that it h
 
     waiting -> calling -> reporting
                   |-> ending -> reporting      cancelled, or over its deadline
+
+Between waiting and calling, an attempt that may not run twice is *starting*: until the ledger has noted the
+start, so that what may have run is never taken for what has not.
 """
 
 from __future__ import annotations
@@ -57,6 +60,7 @@ class Settings:
 
 class _Phase(Enum):
     WAITING = auto()
+    STARTING = auto()
     CALLING = auto()
     ENDING = auto()
     REPORTING = auto()
@@ -174,7 +178,10 @@ class ExecutionEngine(Machine):
         self._providers.pop(provider, None)
         effects: Effects = []
         for run in [run for run in self._runs.values() if run.provider == provider]:
-            if run.phase in (_Phase.CALLING, _Phase.ENDING):
+            if run.phase is _Phase.STARTING:
+                early = errors.ProviderOverloaded(f"{provider} went away before the call: {why}")
+                effects += self._report_error(run, early.info(), at)
+            elif run.phase in (_Phase.CALLING, _Phase.ENDING):
                 lost = errors.ProviderNotAvailable(f"{provider} went away during the call: {why}")
                 effects += self._report_error(run, run.error or lost.info(), at)
         self._calls.pop(provider, None)
@@ -224,7 +231,7 @@ class ExecutionEngine(Machine):
         return self._dispatch([task.protocol], ctx.at)
 
     def _call(self, run: _Run, provider: ComponentId, at: str) -> Effects:
-        run.phase, run.provider = _Phase.CALLING, provider
+        run.provider = provider
         self._calls[provider] += 1
         task, name = run.task, _name(run.attempt)
         started = e.TaskStarted(
@@ -235,6 +242,16 @@ class ExecutionEngine(Machine):
             provider_id=provider,
             started_at=at,
         )
+        start = Ask(f"start/{name}", started, correlation_id=run.correlation_id, cause=run.cause)
+        if task.once:
+            run.phase = _Phase.STARTING
+            return [start]
+        call, *timer = self._execute(run)
+        return [call, start, *timer]
+
+    def _execute(self, run: _Run) -> Effects:
+        run.phase = _Phase.CALLING
+        task, name = run.task, _name(run.attempt)
         work = v.ExecuteMethod(
             workflow_id=task.workflow_id,
             task_id=task.task_id,
@@ -242,15 +259,13 @@ class ExecutionEngine(Machine):
             method=task.method,
             parameters=task.parameters,
             timeout=task.timeout,
+            silence=task.silence,
             alone=task.alone,
         )
-        effects: Effects = [
-            Ask(f"call/{name}", work, to=provider, correlation_id=run.correlation_id, cause=run.cause),
-            Ask(f"start/{name}", started, correlation_id=run.correlation_id, cause=run.cause),
-        ]
-        if task.timeout is not None:
-            effects.append(SetTimer(f"deadline/{name}", task.timeout + self.settings.overtime_seconds))
-        return effects
+        call = Ask(f"call/{name}", work, to=run.provider, correlation_id=run.correlation_id, cause=run.cause)
+        if task.timeout is None:
+            return [call]
+        return [call, SetTimer(f"deadline/{name}", task.timeout + self.settings.overtime_seconds)]
 
     def _run_of(self, event: v.MethodResult | v.ProviderError, ctx: Context) -> _Run | None:
         """The attempt that is answered, if it is the provider called that answers."""
@@ -317,7 +332,7 @@ class ExecutionEngine(Machine):
         waiting = self._waiting.get(run.task.protocol)
         if waiting is not None and run.phase is _Phase.WAITING:
             waiting.pop(run.attempt, None)
-        if run.phase not in (_Phase.CALLING, _Phase.ENDING) or run.provider is None:
+        if run.phase in (_Phase.WAITING, _Phase.REPORTING) or run.provider is None:
             return []
         self._calls[run.provider] -= 1
         name = _name(run.attempt)
@@ -334,8 +349,10 @@ class ExecutionEngine(Machine):
         asked = ctx.asked.event
         assert isinstance(asked, (e.TaskStarted, e.TaskCompleted, e.TaskFailed))
         run = self._runs.get(Attempt(asked.workflow_id, asked.task_id, asked.attempt))
-        if run is None or (isinstance(asked, e.TaskStarted) and event.status != "stale"):
+        if run is None:
             return []
+        if isinstance(asked, e.TaskStarted) and event.status != "stale":
+            return self._execute(run) if run.phase is _Phase.STARTING else []
         if event.status != "stale":
             del self._runs[run.attempt]
             return []
@@ -394,7 +411,7 @@ class ExecutionEngine(Machine):
         if run is None or run.phase is _Phase.REPORTING:
             return []
         error = errors.TaskCancelled(event.reason or "cancelled").info()
-        if run.phase is _Phase.WAITING:
+        if run.phase in (_Phase.WAITING, _Phase.STARTING):
             return self._report_error(run, error, ctx.at)
         return self._end_call(run, error)
 
@@ -424,7 +441,9 @@ class ExecutionEngine(Machine):
         if key == _HAND_BACK:
             effects: Effects = []
             for run in [run for run in self._runs.values() if run.phase is _Phase.CALLING]:
-                effects += caused(self._end_call(run, self._ending_error()), run.cause)
+                lost = self._lost("the engine is shutting down; the work was ended")
+                ended = self._end_call(run, lost if run.task.once else self._ending_error())
+                effects += caused(ended, run.cause)
             return effects
         workflow_id, task_id, number = key.removeprefix("deadline/").rsplit("/", 2)
         run_or_none = self._runs.get(Attempt(WorkflowId(workflow_id), TaskId(task_id), int(number)))
@@ -434,7 +453,14 @@ class ExecutionEngine(Machine):
         timeout = errors.TaskTimeout(f"the attempt took longer than its timeout of {run.task.timeout} s")
         if run.phase is _Phase.CALLING:
             return caused(self._end_call(run, timeout.info()), run.cause)
-        return caused(self._report_error(run, run.error or timeout.info(), at), run.cause)
+        error = run.error or timeout.info()
+        if run.task.once:  # its work may go on, and only whoever knows the task can judge that
+            error = self._lost(f"{run.provider} has not ended the work in time: {error.message}")
+        return caused(self._report_error(run, error, at), run.cause)
+
+    @staticmethod
+    def _lost(why: str) -> ErrorInfo:
+        return errors.ProviderNotAvailable(why).info()
 
     @staticmethod
     def _ending_error() -> ErrorInfo:
@@ -446,7 +472,7 @@ class ExecutionEngine(Machine):
     def drain(self, now: float, at: str) -> Effects:
         self._draining = True
         effects: Effects = [self._capacity(), SetTimer(_HAND_BACK, self.settings.hand_back_seconds)]
-        for run in [run for run in self._runs.values() if run.phase is _Phase.WAITING]:
+        for run in [x for x in self._runs.values() if x.phase in (_Phase.WAITING, _Phase.STARTING)]:
             effects += self._hand_back(run, at)
         return effects
 

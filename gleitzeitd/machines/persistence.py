@@ -2,7 +2,7 @@
 
 Changes are gathered while a transaction runs and committed together by the next one. Nobody is
 answered, and nothing is published, before the commit. What is in memory here can be lost at any
-time: leases (re-armed in full at a restart), owners of shards, retries that wait, and what is blocked.
+time: leases, retries and timeouts (re-armed in full at a restart), owners of shards, and what is blocked.
 
 * A lease ends when its engine does not list the attempt in its inventory, or says nothing for
   ``lease_seconds``; then the task is ready again.
@@ -23,7 +23,7 @@ from gleitzeitd.events import dependency_resolver as d
 from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import hub as h
 from gleitzeitd.events import persistence as p
-from gleitzeitd.events import queue_manager as q
+from gleitzeitd.machines import changes
 from gleitzeitd.machines.base import (
     Call,
     Context,
@@ -36,10 +36,12 @@ from gleitzeitd.machines.base import (
     Tell,
     caused,
 )
+from gleitzeitd.machines.deadlines import PREFIX as DEADLINE
+from gleitzeitd.machines.deadlines import Deadlines
 from gleitzeitd.machines.feed import event_of
 from gleitzeitd.machines.owners import Owners
 from gleitzeitd.model import change as c
-from gleitzeitd.model.ledger import Attempt, Fact, Recovered, TaskKey, WorkflowState
+from gleitzeitd.model.ledger import Attempt, Fact, Recovered, TaskKey
 from gleitzeitd.model.names import ComponentId, Role, WorkflowId
 from gleitzeitd.plain import Json
 
@@ -120,6 +122,7 @@ class Persistence(Machine):
     _held_by: dict[ComponentId, set[Attempt]] = field(default_factory=dict)
     _cancelling: dict[Attempt, ComponentId] = field(default_factory=dict)
     _waking: dict[str, _Pending] = field(default_factory=dict)  # by timer
+    _deadlines: Deadlines = field(default_factory=Deadlines)
     _owners: Owners = field(default_factory=Owners)
     _blocked: dict[WorkflowId, dict[ComponentId, Json]] = field(default_factory=dict)
     _reads: dict[str, Envelope] = field(default_factory=dict)
@@ -144,94 +147,20 @@ class Persistence(Machine):
         effects: Effects = []
         for attempt, delay in recovered.waking:
             effects += self._wake_later(attempt, delay)
+        effects += [self._deadlines.arm(*each) for each in recovered.deadlines]
         fields: dict[str, Json] = {"held": len(recovered.held), "retries": len(recovered.waking)}
         return [Note("info", "the ledger is open", fields), *effects, *self._sweep()]
 
     # --- changes ------------------------------------------------------------------------------
 
     def on_save_workflow(self, event: Event, ctx: Context) -> Effects:
-        fence = c.Fence(role=Role.DEPENDENCY_RESOLVER, epoch=getattr(event, "epoch", 0))
-        match event:
-            case p.SaveWorkflow():
-                change: c.Change = c.AcceptWorkflow(
-                    workflow_id=event.workflow_id,
-                    digest=event.digest,
-                    document=event.workflow,
-                    inputs=event.inputs,
-                    correlation_id=ctx.envelope.correlation_id,
-                    fence=fence,
-                )
-            case d.WorkflowCompleted():
-                change = _end(event.workflow_id, WorkflowState.COMPLETED, fence)
-            case d.WorkflowFailed():
-                change = c.EndWorkflow(
-                    workflow_id=event.workflow_id, state=WorkflowState.FAILED, error=event.error, fence=fence
-                )
-            case d.WorkflowCancelled():
-                change = _end(event.workflow_id, WorkflowState.CANCELLED, fence)
-            case d.CancelWorkflow():
-                change = c.CancelWorkflow(workflow_id=event.workflow_id, reason=event.reason)
-            case _:
-                raise AssertionError(event)
-        return self._ask(change, ctx)
+        return self._ask(changes.of_workflow(event, ctx.envelope), ctx)
 
     def on_save_task(self, event: Event, ctx: Context) -> Effects:
-        resolver = c.Fence(role=Role.DEPENDENCY_RESOLVER, epoch=getattr(event, "epoch", 0))
-        match event:
-            case d.WorkflowAnalyzed() | d.DependenciesSatisfied():
-                change: c.Change = c.MakeReady(
-                    name=event.name,
-                    workflow_id=event.workflow_id,
-                    tasks=event.tasks,
-                    cursor=event.cursor,
-                    fence=resolver,
-                )
-            case d.TaskSkipped():
-                change = c.SkipTasks(
-                    workflow_id=event.workflow_id, tasks=event.tasks, cursor=event.cursor, fence=resolver
-                )
-            case q.TaskAvailable():
-                fence = c.Fence(role=Role.QUEUE_MANAGER, epoch=event.epoch)
-                change = c.GrantLeases(shard=event.owned_shard, leases=event.leases, fence=fence)
-            case e.TaskStarted():
-                change = c.StartTask(
-                    attempt=Attempt(event.workflow_id, event.task_id, event.attempt),
-                    engine_id=ctx.envelope.source_component,
-                    provider_id=event.provider_id,
-                    started_at=event.started_at,
-                )
-            case q.TaskPriorityChanged():
-                change = c.ChangePriority(
-                    workflow_id=event.workflow_id, task_ids=event.task_ids, priority=event.priority
-                )
-            case _:
-                raise AssertionError(event)
-        return self._ask(change, ctx)
+        return self._ask(changes.of_task(event, ctx.envelope), ctx)
 
     def on_save_result(self, event: Event, ctx: Context) -> Effects:
-        engine = ctx.envelope.source_component
-        match event:
-            case e.TaskCompleted():
-                change: c.Change = c.CompleteTask(
-                    attempt=Attempt(event.workflow_id, event.task_id, event.attempt),
-                    engine_id=engine,
-                    result=event.result,
-                    output=event.output,
-                    started_at=event.started_at,
-                    finished_at=event.finished_at,
-                )
-            case e.TaskFailed():
-                change = c.FailTask(
-                    attempt=Attempt(event.workflow_id, event.task_id, event.attempt),
-                    engine_id=engine,
-                    error=event.error,
-                    output=event.output,
-                    started_at=event.started_at,
-                    finished_at=event.finished_at,
-                )
-            case _:
-                raise AssertionError(event)
-        return self._ask(change, ctx)
+        return self._ask(changes.of_result(event, ctx.envelope), ctx)
 
     def _ask(self, change: c.Change, ctx: Context) -> Effects:
         if len(self._pending) >= self.settings.pending_limit:
@@ -282,6 +211,8 @@ class Persistence(Machine):
                 effects.append(Reply(p.PersistenceError(error=error), entry.asker))
             elif isinstance(entry.change, c.WakeTask):
                 effects += self._wake_later(entry.change.attempt, 1.0, entry.cause)
+            elif isinstance(entry.change, c.Expire):
+                effects.append(self._deadlines.arm(entry.change.deadline, 1.0, entry.cause))
         return effects
 
     # --- after the commit ------------------------------------------------------------------------
@@ -302,15 +233,21 @@ class Persistence(Machine):
                 message=outcome.message,
             )
             effects.append(Reply(saved, entry.asker))
+        if isinstance(entry.change, c.StartTask) and outcome.status is c.Status.OK:
+            effects += self._deadlines.drop(entry.change.attempt.key)
         for key in outcome.released:
             self._release(key)
+            effects += self._deadlines.drop(key)
         for execution in outcome.executions:
             attempt = Attempt(execution.workflow_id, execution.task_id, execution.attempt)
             self._lease(attempt, execution.engine_id, now)
+            effects += self._deadlines.drop(attempt.key)
         for attempt, delay in outcome.waking:
             effects += self._wake_later(attempt, delay, cause)
+        effects += [self._deadlines.arm(deadline, seconds, cause) for deadline, seconds in outcome.deadlines]
         for attempt, engine in outcome.cancel:
-            self._cancelling[attempt] = engine
+            if attempt in self._leases:
+                self._cancelling[attempt] = engine
             effects.append(self._cancel(attempt, engine, correlation_id))
         for fact in outcome.facts:
             effects += self._publish(fact)
@@ -318,9 +255,11 @@ class Persistence(Machine):
 
     def _publish(self, fact: Fact) -> Effects:
         self._owners.published(fact)
+        effects: Effects = [Tell(event_of(fact), correlation_id=fact.correlation_id)]
         if fact.name in ("workflow_completed", "workflow_failed", "workflow_cancelled"):
             self._blocked.pop(fact.workflow_id, None)
-        return [Tell(event_of(fact), correlation_id=fact.correlation_id)]
+            effects += self._deadlines.drop_all(fact.workflow_id)
+        return effects
 
     # --- leases ---------------------------------------------------------------------------------
 
@@ -345,7 +284,7 @@ class Persistence(Machine):
             workflow_id=attempt.workflow_id,
             task_id=attempt.task_id,
             attempt=attempt.attempt,
-            reason="the workflow is cancelled",
+            reason="the workflow is cancelled" if attempt in self._cancelling else "it was taken back",
         )
         return Tell(order, to=engine, correlation_id=correlation_id)
 
@@ -409,8 +348,22 @@ class Persistence(Machine):
             self._sweeping = False
             late = [a for a, lease in self._leases.items() if lease.deadline <= now]
             return self._lose(late, "its engine went silent", now) + self._sweep()
+        if key.startswith(DEADLINE):
+            return self._expired(key)
         self._pending.append(self._waking.pop(key))
         return []
+
+    def _expired(self, key: str) -> Effects:
+        armed = self._deadlines.expired(key)
+        if armed is None:
+            return []
+        self._pending.append(_Pending(c.Expire(deadline=armed.deadline), cause=armed.cause))
+        fields: dict[str, Json] = {
+            "workflow_id": armed.deadline.workflow_id,
+            "task_id": armed.deadline.task_id,
+            "waiting_for": armed.deadline.kind.value,
+        }
+        return [Note("info", "a timeout is over", fields)]
 
     # --- shards and their owners ------------------------------------------------------------------
 
@@ -485,10 +438,7 @@ class Persistence(Machine):
         return {
             "leases": len(self._leases),
             "retries_waiting": len(self._waking),
+            "timeouts_armed": len(self._deadlines),
             "changes_waiting": len(self._pending),
             "changes_committed": self._committed,
         }
-
-
-def _end(workflow_id: WorkflowId, state: WorkflowState, fence: c.Fence) -> c.EndWorkflow:
-    return c.EndWorkflow(workflow_id=workflow_id, state=state, error=None, fence=fence)

@@ -88,6 +88,8 @@ class Work(Request):
     parameters: dict[str, Json]
     timeout: float | None
     """Seconds, from the moment the work begins."""
+    silence: float | None = None
+    """Seconds that the work may be without output and progress."""
     correlation_id: str
     cause: str | None = field(default=None, compare=False)
     """The ``message_id`` of the question that made it run; the same work if another one had."""
@@ -203,6 +205,7 @@ class ProviderMachine(Machine):
             method=event.method,
             parameters=event.parameters,
             timeout=event.timeout,
+            silence=event.silence,
             correlation_id=ctx.envelope.correlation_id,
             cause=ctx.envelope.message_id,
         )

@@ -8,6 +8,7 @@ from enum import StrEnum
 from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.model.ledger import (
     Attempt,
+    Deadline,
     Execution,
     Fact,
     LeaseWish,
@@ -15,6 +16,7 @@ from gleitzeitd.model.ledger import (
     ReadyTask,
     SkippedTask,
     TaskKey,
+    Verdict,
     WorkflowState,
 )
 from gleitzeitd.model.names import ComponentId, Role, Shard, TaskId, WorkflowId
@@ -138,6 +140,25 @@ class WakeTask(Change):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResolveTask(Change):
+    """UNKNOWN to READY, DONE or FAILED."""
+
+    workflow_id: WorkflowId
+    task_id: TaskId
+    verdict: Verdict
+    attempt: int = 0
+    """The one that is judged; 0: whichever is unknown now."""
+    result: Json = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expire(Change):
+    """What was waited for has not happened in time."""
+
+    deadline: Deadline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EndWorkflow(Change):
     """All its tasks have ended."""
 
@@ -188,3 +209,5 @@ class Outcome:
     """Tasks in RETRY, with the delay in seconds."""
     cancel: list[tuple[Attempt, ComponentId]] = field(default_factory=list)
     """Attempts that engines have to end."""
+    deadlines: list[tuple[Deadline, float]] = field(default_factory=list)
+    """What is waited for from now on, and for how many seconds."""

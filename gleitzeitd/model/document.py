@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from gleitzeitd import errors
 from gleitzeitd.model.graph import find_cycles
 from gleitzeitd.model.names import NAME_LIMIT, TaskId, is_identifier
 from gleitzeitd.model.problem import Problem
@@ -21,6 +22,7 @@ from gleitzeitd.model.retry import (
     BASE_DELAY_RANGE,
     BLOCK_ATTEMPTS,
     MAX_DELAY_RANGE,
+    NOT_FAILURES,
     ONCE,
     Backoff,
     RetryPolicy,
@@ -28,14 +30,17 @@ from gleitzeitd.model.retry import (
 from gleitzeitd.model.table_reader import Path, TableReader, not_plain, shown
 from gleitzeitd.model.workflow import (
     INPUTS,
+    NO_TIMEOUTS,
     TASK_TIMEOUT_RANGE,
     TASKS_LIMIT,
+    TIMEOUTS_RANGE,
     UNNAMED,
     WORKFLOW_TIMEOUT_RANGE,
     Input,
     OnLost,
     Priority,
     Task,
+    Timeouts,
     Workflow,
 )
 from gleitzeitd.model.workflow_schema import (
@@ -45,6 +50,7 @@ from gleitzeitd.model.workflow_schema import (
     PROTOCOL_PATTERN,
     RETRY_KEYS,
     TASK_KEYS,
+    TIMEOUTS_KEYS,
     UNUSED,
     WORKFLOW_KEYS,
 )
@@ -308,6 +314,7 @@ class _Reader(TableReader):
             timeout=self.number(table, "timeout", path, TASK_TIMEOUT_RANGE),
             retry=self.retry(table, path),
             on_lost=self.choice(table, "on_lost", path, OnLost, OnLost.RERUN),
+            timeouts=self.timeouts(table, path),
             metadata=self.metadata(table, path, {"tags": "tags", "description": "description"}),
         )
 
@@ -394,7 +401,33 @@ class _Reader(TableReader):
             base_delay=ONCE.base_delay if base is None else base,
             max_delay=ONCE.max_delay if longest is None else longest,
             jitter=self.flag(block, "jitter", path, default=True),
+            on=self.error_names(block, "on", path),
+            never_on=self.error_names(block, "never_on", path),
         )
+
+    def error_names(self, block: dict[str, Json], key: str, path: Path) -> tuple[str, ...]:
+        names = [name for name in self.texts(block, key, path) if isinstance(name, str)]
+        if block.get(key) == []:
+            self.problem((*path, key), "expected at least one name of an error")
+        other = block.get("on") if key == "never_on" else None
+        for index, name in enumerate(names):
+            place = (*path, key, index)
+            if name not in errors.NAMES:
+                self.problem(place, f"unknown error {shown(name)}{self.suggest(name, errors.NAMES)}")
+            elif name in NOT_FAILURES:
+                self.warn(place, f"not used: {NOT_FAILURES[name]}")
+            elif isinstance(other, list) and name in other:
+                self.problem(place, f"{name} is in on, too")
+        return tuple(dict.fromkeys(names))
+
+    def timeouts(self, table: dict[str, Json], path: Path) -> Timeouts:
+        if table.get("timeouts") is None:
+            return NO_TIMEOUTS
+        path = (*path, "timeouts")
+        block = self.table(table["timeouts"], path)
+        self.known_keys(block, TIMEOUTS_KEYS, path)
+        found = {key: self.number(block, key, path, TIMEOUTS_RANGE) for key in TIMEOUTS_KEYS}
+        return Timeouts(**found) if any(found.values()) else NO_TIMEOUTS
 
     def priority(self, table: dict[str, Json], path: Path, default: int) -> int:
         value = table.get("priority")

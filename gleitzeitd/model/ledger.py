@@ -7,8 +7,10 @@ says what becomes of a change. A task's way through the states:
     PENDING -> SKIPPED                      a dependency did not complete
     LEASED, RUNNING -> READY                the lease ended, the engine is gone
     LEASED, RUNNING -> RETRY -> READY       it failed, and may be tried again after a while
-    PENDING, READY, RETRY -> CANCELLED      its workflow is cancelled
-    READY, LEASED, RUNNING -> FAILED        its last attempt failed, or it was lost too often
+    PENDING, READY, RETRY, UNKNOWN -> CANCELLED    its workflow is cancelled
+    READY, LEASED, RUNNING -> FAILED        its last attempt failed, it was lost too often, or waited too long
+    RUNNING -> UNKNOWN                      it was lost, and may not run twice: an operator decides
+    UNKNOWN -> READY | DONE | FAILED        the operator, or an engine that was only slow, has said what it is
 
 A task's ``attempt`` grows with every lease and is the fencing token: who holds another one is outdated.
 """
@@ -22,11 +24,11 @@ from typing import NamedTuple, Protocol
 from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.model.names import ComponentId, Role, Shard, TaskId, WorkflowId
 from gleitzeitd.model.retry import ONCE, RetryPolicy
-from gleitzeitd.model.workflow import OnLost, Priority
+from gleitzeitd.model.workflow import NO_TIMEOUTS, OnLost, Priority, Timeouts
 from gleitzeitd.plain import Json
 
 QUARANTINE = 2
-"""A task that was lost so often runs alone in its provider: if it kills that, nothing else is lost with it."""
+"""A task that was lost so often runs alone in its provider: if it kills that, nothing is lost with it."""
 CRASH_LIMIT = 3
 """A task that was lost so often with its engine or provider has failed: it may be what kills them."""
 
@@ -39,6 +41,8 @@ class TaskState(StrEnum):
     LEASED = "assigned"
     RUNNING = "running"
     RETRY = "retry_pending"
+    UNKNOWN = "unknown"
+    """It was lost while it ran, and may not run twice: an operator says what became of it."""
     DONE = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -139,8 +143,12 @@ class Execution:
     protocol: str
     parameters: dict[str, Json] = field(default_factory=dict)
     timeout: float | None = None
+    silence: float | None = None
+    """Seconds that the work may be without output and progress."""
     alone: bool = False
     """In quarantine: the provider runs nothing else meanwhile."""
+    once: bool = False
+    """It may not run twice: no provider is called before the ledger knows of the start."""
     correlation_id: str = ""
 
 
@@ -173,6 +181,39 @@ class Attempt(NamedTuple):
         return TaskKey(self.workflow_id, self.task_id)
 
 
+class Waiting(StrEnum):
+    """For what the ledger waits, but not for ever."""
+
+    QUEUED = "queued"
+    """For an engine to take the task."""
+    START = "start"
+    """For the engine to find a provider."""
+    WORKFLOW = "workflow"
+    """For the workflow to end."""
+
+
+class Deadline(NamedTuple):
+    """The end of a wait. It holds nothing up that is over: state and attempt have to fit."""
+
+    kind: Waiting
+    workflow_id: WorkflowId
+    task_id: TaskId
+    """Empty for a workflow's."""
+    attempt: int
+    """The attempts so far; 0 for a workflow's."""
+
+
+class Verdict(StrEnum):
+    """What an operator says of a task that is UNKNOWN."""
+
+    RERUN = "rerun"
+    """Run it again."""
+    FAIL = "fail"
+    """It has failed."""
+    DONE = "done"
+    """It was done, with this result."""
+
+
 # --- rows ---------------------------------------------------------------------------------------
 
 
@@ -192,6 +233,7 @@ class TaskRow:
     timeout: float | None = None
     retry: RetryPolicy = ONCE
     on_lost: OnLost = OnLost.RERUN
+    timeouts: Timeouts = NO_TIMEOUTS
     state: TaskState = TaskState.PENDING
     attempt: int = 0
     owner: ComponentId | None = None
@@ -215,6 +257,29 @@ class TaskRow:
         return TaskKey(self.workflow_id, self.task_id)
 
 
+def deadline_of(
+    key: TaskKey, attempt: int, state: TaskState, timeouts: Timeouts
+) -> tuple[Deadline, float] | None:
+    """When the ledger stops waiting for a task in this state, in seconds from now; None: never."""
+    match state:
+        case TaskState.READY:
+            kind, seconds = Waiting.QUEUED, timeouts.queued
+        case TaskState.LEASED:
+            kind, seconds = Waiting.START, timeouts.start
+        case _:
+            return None
+    return None if seconds is None else (Deadline(kind, *key, attempt), seconds)
+
+
+def workflow_deadline(
+    workflow_id: WorkflowId, state: WorkflowState, timeout: float | None
+) -> tuple[Deadline, float] | None:
+    """As :func:`deadline_of`, of a workflow."""
+    if timeout is None or state is not WorkflowState.RUNNING:
+        return None
+    return Deadline(Waiting.WORKFLOW, workflow_id, TaskId(""), 0), timeout
+
+
 @dataclass(slots=True, kw_only=True)
 class WorkflowRow:
     """One workflow."""
@@ -227,10 +292,12 @@ class WorkflowRow:
     document: Json
     """``model.workflow.Workflow`` as plain data."""
     inputs: dict[str, Json]
+    timeout: float | None = None
     state: WorkflowState = WorkflowState.RUNNING
     reason: str = ""
     """Why it was cancelled."""
     error: ErrorInfo | None = None
+    """Why it failed, or will have failed when it has been cancelled."""
     tasks: int = 0
     open_tasks: int = 0
     """Tasks that have not ended."""
@@ -283,6 +350,8 @@ class Recovered:
     """Tasks in RETRY, with their full delay in seconds."""
     cancelling: list[WorkflowId] = field(default_factory=list)
     """Workflows whose last attempts are still to be ended."""
+    deadlines: list[tuple[Deadline, float]] = field(default_factory=list)
+    """With their full time in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

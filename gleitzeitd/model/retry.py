@@ -1,13 +1,17 @@
 """When a failed task runs again.
 
 A policy counts *failures*: ends of an attempt that are the task's own. What the infrastructure
-loses is not a failure. After as many failures as ``max_attempts`` the task has failed for good.
+loses is not a failure. After as many failures as ``max_attempts`` the task has failed for good, and
+after one with an error that the policy does not cover.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+
+from gleitzeitd import errors
+from gleitzeitd.errors import ErrorInfo
 
 ATTEMPTS_LIMIT = 10
 BASE_DELAY_RANGE = (0.1, 60.0)
@@ -16,6 +20,12 @@ MAX_DELAY_RANGE = (1.0, 3600.0)
 """Seconds."""
 BLOCK_ATTEMPTS = 3
 """``max_attempts`` of a ``retry`` block that does not say."""
+NOT_FAILURES = {
+    errors.ProviderNotAvailable.name: "on_lost says what becomes of a lost attempt",
+    errors.ProviderOverloaded.name: "a task waits for room as long as it takes",
+    errors.TaskCancelled.name: "what is cancelled does not run again",
+}
+"""Names of errors that no policy is asked about, and what decides instead."""
 
 
 class Backoff(StrEnum):
@@ -39,10 +49,20 @@ class RetryPolicy:
     """Seconds at which the delay stops growing, jitter not included."""
     jitter: bool = True
     """Whether 10 to 30 % are added, so that tasks that failed together do not return together."""
+    on: tuple[str, ...] = ()
+    """Names of the only errors after which it is tried again; none: those that say so themselves."""
+    never_on: tuple[str, ...] = ()
+    """Names of errors after which it is not, whatever they say."""
 
     def allows_another(self, failures: int) -> bool:
         """Whether a task that has failed so many times may be tried again."""
         return failures < self.max_attempts
+
+    def covers(self, error: ErrorInfo) -> bool:
+        """Whether a task may be tried again after this error."""
+        if error.name in self.never_on:
+            return False
+        return error.name in self.on if self.on else error.retryable
 
 
 ONCE = RetryPolicy()

@@ -20,6 +20,8 @@ TASK_TIMEOUT_RANGE = (1.0, 3600.0)
 """Seconds."""
 WORKFLOW_TIMEOUT_RANGE = (1.0, 86_400.0)
 """Seconds."""
+TIMEOUTS_RANGE = (1.0, 86_400.0)
+"""Seconds, of each of a task's ``timeouts``."""
 DEPTH_LIMIT = 64
 """Levels of lists and tables below a task's parameters, metadata, or an input."""
 UNNAMED = "Unnamed Workflow"
@@ -37,10 +39,30 @@ class Priority(IntEnum):
 
 
 class OnLost(StrEnum):
-    """What becomes of a task whose engine was lost while it ran."""
+    """What becomes of a task whose engine or provider was lost while it ran."""
 
     RERUN = "rerun"
     FAIL = "fail"
+    ASK = "ask"
+    """An operator says whether it was done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long a task may be without getting on; seconds, None for no limit.
+
+    What one attempt may take in all is the task's ``timeout``.
+    """
+
+    queued: float | None = None
+    """Ready, and no engine has it. Then it has failed."""
+    start: float | None = None
+    """An engine has it, and no provider has begun. Then another engine gets it."""
+    silence: float | None = None
+    """Running, with neither output nor progress. Then the attempt has failed."""
+
+
+NO_TIMEOUTS = Timeouts()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +88,7 @@ class Task:
     """Seconds that one attempt may take; None is for whoever runs it to decide."""
     retry: RetryPolicy = ONCE
     on_lost: OnLost = OnLost.RERUN
+    timeouts: Timeouts = NO_TIMEOUTS
     metadata: dict[str, Json] = field(default_factory=dict)
 
 

@@ -6,11 +6,13 @@ in them, and :func:`workflow_schema` publishes them.
 
 from __future__ import annotations
 
+from gleitzeitd import errors
 from gleitzeitd.model.names import NAME_LIMIT
 from gleitzeitd.model.retry import ATTEMPTS_LIMIT, BASE_DELAY_RANGE, MAX_DELAY_RANGE, Backoff
 from gleitzeitd.model.workflow import (
     TASK_TIMEOUT_RANGE,
     TASKS_LIMIT,
+    TIMEOUTS_RANGE,
     WORKFLOW_TIMEOUT_RANGE,
     OnLost,
     Priority,
@@ -24,6 +26,8 @@ METHOD_PATTERN = r"[A-Za-z](?:[A-Za-z0-9_/:-]|\.(?!\.|$))*"
 PROTOCOL_PATTERN = r"[A-Za-z][A-Za-z0-9_.-]*(?:/v[0-9]+)?"
 INPUT_TYPES = ("string", "number", "integer", "boolean", "array", "object", "null")
 PRIORITIES = tuple(p.name.lower() for p in Priority)
+
+_ERROR_NAMES: dict[str, Json] = {"type": "array", "minItems": 1, "items": {"enum": sorted(errors.NAMES)}}
 
 RETRY_KEYS: Keys = {
     "max_attempts": {
@@ -56,10 +60,40 @@ RETRY_KEYS: Keys = {
         "description": "Seconds at which the delay stops growing.",
     },
     "jitter": {"type": "boolean", "default": True, "description": "Whether 10 to 30 % are added."},
+    "on": {
+        **_ERROR_NAMES,
+        "description": "Names of the only errors after which it is tried again. Without it: all that are "
+        "marked as retryable.",
+    },
+    "never_on": {
+        **_ERROR_NAMES,
+        "description": "Names of errors after which it is not tried again, retryable or not.",
+    },
     "exponential_backoff": {
         "type": "boolean",
         "deprecated": True,
         "description": "Older spelling: true for backoff exponential, false for fixed.",
+    },
+}
+
+_TIMEOUT: dict[str, Json] = {
+    "type": "number",
+    "minimum": TIMEOUTS_RANGE[0],
+    "maximum": TIMEOUTS_RANGE[1],
+}
+
+TIMEOUTS_KEYS: Keys = {
+    "queued": {
+        **_TIMEOUT,
+        "description": "Seconds that it may wait in the queue each time; then it has failed.",
+    },
+    "start": {
+        **_TIMEOUT,
+        "description": "Seconds from an engine's taking it to its start; then another engine gets it.",
+    },
+    "silence": {
+        **_TIMEOUT,
+        "description": "Seconds that it may run without output and progress; then the attempt has failed.",
     },
 }
 
@@ -113,6 +147,12 @@ TASK_KEYS: Keys = {
         "maximum": TASK_TIMEOUT_RANGE[1],
         "description": "Seconds that one attempt may take.",
     },
+    "timeouts": {
+        "type": "object",
+        "properties": TIMEOUTS_KEYS,
+        "additionalProperties": False,
+        "description": "How long it may be without getting on. Without it: any time.",
+    },
     "retry": {
         "type": "object",
         "properties": RETRY_KEYS,
@@ -121,7 +161,8 @@ TASK_KEYS: Keys = {
     },
     "on_lost": {
         "enum": [o.value for o in OnLost],
-        "description": "What happens if the machine that ran the task was lost: run it again, or fail.",
+        "description": "What happens if the machine that ran the task was lost: run it again, fail, or ask "
+        "an operator (gleitzeit resolve).",
     },
     "metadata": _METADATA,
     "description": {"type": "string", "description": "Kept in the metadata."},

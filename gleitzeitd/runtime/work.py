@@ -24,6 +24,7 @@ from gleitzeitd.model.ledger import OutputChunk
 from gleitzeitd.providers.base import MethodCall, Provider
 from gleitzeitd.runtime.clock import utc_now
 from gleitzeitd.runtime.performer import Finished, Performer
+from gleitzeitd.runtime.silence import Silence
 from gleitzeitd.runtime.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -110,12 +111,13 @@ class ProviderPerformer(Performer):
 
     async def _work(self, call_id: str, work: Work) -> object:
         output = CallOutput(work, self._show)
+        silence = None if work.silence is None else Silence(work.silence)
         call = MethodCall(
             method=work.method,
             parameters=work.parameters,
             timeout=work.timeout,
-            on_output=output.written,
-            on_progress=output.progressed,
+            on_output=output.written if silence is None else silence.breaking(output.written),
+            on_progress=output.progressed if silence is None else silence.breaking(output.progressed),
             workflow_id=work.workflow_id,
             task_id=work.task_id,
             attempt=work.attempt,
@@ -129,7 +131,9 @@ class ProviderPerformer(Performer):
         }
         started_at = utc_now()
         try:
-            result, error = await self._foreign(self._provider.call(call), call_id, limit, about)
+            code = self._provider.call(call)
+            heard = code if silence is None else silence.limit(code)
+            result, error = await self._foreign(heard, call_id, limit, about)
         finally:
             output.close()
         return WorkFinished(

@@ -29,6 +29,8 @@ from gleitzeitd.model.ledger import (
     Value,
     WorkflowRow,
     WorkflowState,
+    deadline_of,
+    workflow_deadline,
 )
 from gleitzeitd.model.names import SHARDS, Shard, TaskId, WorkflowId
 from gleitzeitd.model.transition import apply
@@ -150,12 +152,15 @@ class MemoryStore(Store):
         for workflow in self._unfinished():
             if workflow.state is WorkflowState.CANCELLING:
                 found.cancelling.append(workflow.workflow_id)
+            ends = [workflow_deadline(workflow.workflow_id, workflow.state, workflow.timeout)]
             for row in tables.tasks.get(workflow.workflow_id, {}).values():
                 attempt = Attempt(*row.key, row.attempt)
                 if row.state in HELD and row.owner is not None:
                     found.held.append((attempt, row.owner))
                 if row.state is TaskState.RETRY:
                     found.waking.append((attempt, row.retry_delay or 0.0))
+                ends.append(deadline_of(row.key, row.attempt, row.state, row.timeouts))
+            found.deadlines.extend(deadline for deadline in ends if deadline is not None)
         return found
 
     async def close(self) -> None: ...

@@ -22,6 +22,8 @@ from gleitzeitd.model.ledger import (
     Value,
     WorkflowRow,
     WorkflowState,
+    deadline_of,
+    workflow_deadline,
 )
 from gleitzeitd.model.names import SHARDS, Shard, TaskId, WorkflowId
 from gleitzeitd.plain import Json, from_plain
@@ -38,6 +40,7 @@ from gleitzeitd.stores.sqlite_rows import (
     task_of,
     task_range,
     text,
+    timeouts_of,
     workflow_of,
 )
 
@@ -89,10 +92,12 @@ VALUES = (
     "WHERE t.id BETWEEN ? AND ? ORDER BY t.id"
 )
 COUNTS = "SELECT state, count(*) FROM workflow GROUP BY state"
-UNFINISHED = f"SELECT w.serial, w.workflow_id, w.state FROM workflow w WHERE w.shard = ? AND {_IS_OPEN}"
+UNFINISHED = (
+    f"SELECT w.serial, w.workflow_id, w.state, w.timeout FROM workflow w WHERE w.shard = ? AND {_IS_OPEN}"
+)
 ARMED = (
-    "SELECT task_id, attempt, state, owner, retry_delay FROM task "
-    "WHERE id BETWEEN ? AND ? AND state IN (?, ?, ?)"
+    "SELECT task_id, attempt, state, owner, retry_delay, timeouts FROM task "
+    "WHERE id BETWEEN ? AND ? AND (state IN (?, ?, ?) OR (state = 'queued' AND timeouts <> ''))"
 )
 
 
@@ -103,17 +108,28 @@ def recovered(db: sqlite3.Connection) -> Recovered:
     found = Recovered(shards=shards)
     armed = (*sorted(state.value for state in HELD), TaskState.RETRY.value)
     for number in range(SHARDS):
-        for serial, workflow_id, state in db.execute(UNFINISHED, (number,)).fetchall():
+        for serial, workflow_id, state, timeout in db.execute(UNFINISHED, (number,)).fetchall():
             if state == WorkflowState.CANCELLING.value:
                 found.cancelling.append(workflow_id)
+            if (deadline := workflow_deadline(workflow_id, WorkflowState(state), timeout)) is not None:
+                found.deadlines.append(deadline)
             for row in db.execute(ARMED, (*task_range(serial), *armed)):
-                task_id, count, task_state, owner, delay = row
-                attempt = Attempt(workflow_id, task_id, count)
-                if task_state == TaskState.RETRY.value:
-                    found.waking.append((attempt, delay or 0.0))
-                elif owner is not None:
-                    found.held.append((attempt, owner))
+                _arm(found, workflow_id, row)
     return found
+
+
+def _arm(found: Recovered, workflow_id: WorkflowId, row: Sequence[Any]) -> None:
+    task_id, count, state, owner, delay, timeouts = row
+    attempt = Attempt(workflow_id, task_id, count)
+    task_state = TaskState(state)
+    if task_state is TaskState.RETRY:
+        found.waking.append((attempt, delay or 0.0))
+    elif task_state in HELD and owner is not None:
+        found.held.append((attempt, owner))
+    if timeouts:
+        deadline = deadline_of(attempt.key, count, task_state, timeouts_of(timeouts))
+        if deadline is not None:
+            found.deadlines.append(deadline)
 
 
 def number_of(db: sqlite3.Connection, shard: Shard) -> int:

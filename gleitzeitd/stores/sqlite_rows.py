@@ -26,7 +26,7 @@ from gleitzeitd.model.ledger import (
 )
 from gleitzeitd.model.names import Shard, TaskId, WorkflowId
 from gleitzeitd.model.retry import ONCE, RetryPolicy
-from gleitzeitd.model.workflow import OnLost
+from gleitzeitd.model.workflow import NO_TIMEOUTS, OnLost, Timeouts
 from gleitzeitd.plain import Json, from_plain, to_plain
 
 POSITION_BITS = 20
@@ -36,12 +36,12 @@ CHUNK = 500
 """Ids in one statement."""
 
 WORKFLOW_COLUMNS = (
-    "workflow_id, name, shard, digest, correlation_id, state, reason, error, tasks, open_tasks, last_number, "
-    "submitted_at, finished_at"
+    "workflow_id, name, shard, digest, correlation_id, timeout, state, reason, error, tasks, open_tasks, "
+    "last_number, submitted_at, finished_at"
 )
 TASK_COLUMNS = (
-    "task_id, name, method, protocol, dependencies, priority, timeout, retry, on_lost, state, attempt, "
-    "owner, provider, failures, crashes, error, retry_delay, ready_at, started_at, finished_at"
+    "task_id, name, method, protocol, dependencies, priority, timeout, retry, on_lost, timeouts, state, "
+    "attempt, owner, provider, failures, crashes, error, retry_delay, ready_at, started_at, finished_at"
 )
 SHARD_COLUMNS = (
     "shard, number, last_resolver, last_queue_manager, cursor, resolver, resolver_epoch, queue_manager, "
@@ -113,6 +113,10 @@ def error_of(kept: str | None) -> ErrorInfo | None:
     return None if kept is None else from_plain(ErrorInfo, json.loads(kept))
 
 
+def timeouts_of(kept: str) -> Timeouts:
+    return from_plain(Timeouts, json.loads(kept)) if kept else NO_TIMEOUTS
+
+
 def _error(error: ErrorInfo | None) -> str | None:
     return None if error is None else _encode(to_plain(error))
 
@@ -129,14 +133,15 @@ def workflow_of(
         correlation_id=columns[4],
         document=document,
         inputs={} if inputs is None else inputs,
-        state=_WORKFLOW_STATES[columns[5]],
-        reason=columns[6],
-        error=error_of(columns[7]),
-        tasks=columns[8],
-        open_tasks=columns[9],
-        last_number=columns[10],
-        submitted_at=columns[11],
-        finished_at=columns[12],
+        timeout=columns[5],
+        state=_WORKFLOW_STATES[columns[6]],
+        reason=columns[7],
+        error=error_of(columns[8]),
+        tasks=columns[9],
+        open_tasks=columns[10],
+        last_number=columns[11],
+        submitted_at=columns[12],
+        finished_at=columns[13],
     )
 
 
@@ -154,17 +159,18 @@ def task_of(workflow_id: WorkflowId, columns: Sequence[Any]) -> TaskRow:
         timeout=columns[7],
         retry=from_plain(RetryPolicy, json.loads(columns[8])) if columns[8] else ONCE,
         on_lost=_ON_LOST[columns[9]],
-        state=_TASK_STATES[columns[10]],
-        attempt=columns[11],
-        owner=columns[12],
-        provider=columns[13],
-        failures=columns[14],
-        crashes=columns[15],
-        error=error_of(columns[16]),
-        retry_delay=columns[17],
-        ready_at=columns[18],
-        started_at=columns[19],
-        finished_at=columns[20],
+        timeouts=timeouts_of(columns[10]),
+        state=_TASK_STATES[columns[11]],
+        attempt=columns[12],
+        owner=columns[13],
+        provider=columns[14],
+        failures=columns[15],
+        crashes=columns[16],
+        error=error_of(columns[17]),
+        retry_delay=columns[18],
+        ready_at=columns[19],
+        started_at=columns[20],
+        finished_at=columns[21],
     )
 
 
@@ -309,6 +315,7 @@ class SqliteRows(Rows):
             row.shard,
             text(row.digest),
             text(row.correlation_id),
+            row.timeout,
             row.state.value,
             text(row.reason),
             _error(row.error),
@@ -387,6 +394,7 @@ class SqliteRows(Rows):
             row.timeout,
             "" if row.retry == ONCE else _encode(to_plain(row.retry)),
             row.on_lost.value,
+            "" if row.timeouts == NO_TIMEOUTS else _encode(to_plain(row.timeouts)),
             *state,
         )
 

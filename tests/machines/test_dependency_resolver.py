@@ -327,7 +327,7 @@ def test_cancelling_is_answered_when_it_is_durable():
     order = d_.CancelWorkflow(workflow_id=W, reason="enough")
     d.receive(order, source=CLIENT) << asks(order)
     asker = d.envelope
-    key = next(key for key in d.asks if key.startswith("cancel/"))
+    key = next(key for key in d.asks if key.startswith("cancel_workflow/"))
     d.answer(p.DataSaved(status="ok"), key=key) << replies(p.DataSaved(status="ok"), to=asker)
 
 

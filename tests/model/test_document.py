@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gleitzeitd.model.document import read
 from gleitzeitd.model.retry import Backoff, RetryPolicy
-from gleitzeitd.model.workflow import Input, OnLost, Workflow
+from gleitzeitd.model.workflow import NO_TIMEOUTS, Input, OnLost, Timeouts, Workflow
 from gleitzeitd.model.workflow_schema import RETRY_KEYS, TASK_KEYS, WORKFLOW_KEYS
 from gleitzeitd.plain import from_plain, to_plain
 
@@ -158,7 +158,14 @@ def test_a_priority_as_a_number_is_read_with_a_warning():
         ({"tasks": [task(retry={"max_attempts": 11})]}, "tasks[0].retry.max_attempts: expected a whole number from 1 to 10, found 11"),
         ({"tasks": [task(retry={"backoff": "linaer"})]}, "expected one of exponential, linear, fixed, found 'linaer', did you mean linear?"),
         ({"tasks": [task(retry={"jitter": "yes"})]}, "tasks[0].retry.jitter: expected true or false"),
-        ({"tasks": [task(on_lost="ask")]}, "tasks[0].on_lost: expected one of rerun, fail, found 'ask'"),
+        ({"tasks": [task(on_lost="aks")]}, "tasks[0].on_lost: expected one of rerun, fail, ask, found 'aks', did you mean ask?"),
+        ({"tasks": [task(timeouts={"queud": 5})]}, "tasks[0].timeouts.queud: unknown key, did you mean queued?"),
+        ({"tasks": [task(timeouts={"silence": 0.5})]}, "tasks[0].timeouts.silence: expected a number from 1 to 86400, found 0.5"),
+        ({"tasks": [task(timeouts=5)]}, "tasks[0].timeouts: expected a table, found a whole number"),
+        ({"tasks": [task(retry={"on": ["TASK_TIMEOUTS"]})]}, "tasks[0].retry.on[0]: unknown error 'TASK_TIMEOUTS', did you mean TASK_TIMEOUT?"),
+        ({"tasks": [task(retry={"never_on": [3]})]}, "tasks[0].retry.never_on[0]: expected text, found a whole number"),
+        ({"tasks": [task(retry={"on": []})]}, "tasks[0].retry.on: expected at least one name of an error"),
+        ({"tasks": [task(retry={"on": ["TASK_TIMEOUT"], "never_on": ["TASK_TIMEOUT"]})]}, "tasks[0].retry.never_on[0]: TASK_TIMEOUT is in on, too"),
         ({"inputs": {"n": "int"}, "tasks": [task()]}, "inputs.n: unknown type 'int', did you mean integer?"),
         ({"inputs": {"n": {"type": "list"}}, "tasks": [task()]}, "inputs.n.type: unknown type 'list'; known: string"),
         ({"inputs": {"a b": "string"}, "tasks": [task()]}, "inputs.a b: 'a b' cannot be an id"),
@@ -174,6 +181,20 @@ def test_what_is_wrong_is_told_with_its_place(document, message):
     reading = read(document)
     assert reading.workflow is None
     assert any(message in str(problem) for problem in reading.problems), reading.problems
+
+
+def test_timeouts_and_the_errors_of_a_retry_are_read():
+    retry = {"on": ["TASK_TIMEOUT", "TASK_TIMEOUT"], "never_on": ["RATE_LIMIT_EXCEEDED"]}
+    (one,) = workflow(task(timeouts={"queued": 60, "silence": 5}, retry=retry)).tasks
+    assert one.timeouts == Timeouts(queued=60.0, silence=5.0)
+    assert (one.retry.on, one.retry.never_on) == (("TASK_TIMEOUT",), ("RATE_LIMIT_EXCEEDED",))
+    assert workflow(task(timeouts={"start": None})).tasks[0].timeouts is NO_TIMEOUTS
+
+
+@pytest.mark.parametrize("name", ["PROVIDER_NOT_AVAILABLE", "PROVIDER_OVERLOADED", "TASK_CANCELLED"])
+def test_a_name_of_which_no_policy_is_asked_is_read_with_a_warning(name):
+    (warning,) = read({"tasks": [task(retry={"never_on": [name]})]}).warnings
+    assert "tasks[0].retry.never_on[0]: not used: " in str(warning)
 
 
 def test_all_problems_are_found_in_one_pass():

@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from gleitzeitd.model.problem import Problem
 from gleitzeitd.model.retry import RetryPolicy
-from gleitzeitd.model.workflow import Input, OnLost, Task, Workflow
+from gleitzeitd.model.workflow import Input, OnLost, Task, Timeouts, Workflow
 from gleitzeitd.plain import from_plain, to_plain
 
 json = st.recursive(
@@ -24,6 +24,7 @@ tasks = st.builds(
     timeout=st.none() | st.floats(1, 3600),
     retry=st.builds(RetryPolicy, max_attempts=st.integers(1, 10)),
     on_lost=st.sampled_from(OnLost),
+    timeouts=st.builds(Timeouts, queued=st.none() | st.floats(1, 86_400)),
     metadata=tables,
 )
 inputs = st.builds(Input, schema=tables, required=st.booleans(), default=json, has_default=st.booleans())

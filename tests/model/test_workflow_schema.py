@@ -2,7 +2,13 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from gleitzeitd.model.document import read
-from gleitzeitd.model.workflow_schema import RETRY_KEYS, TASK_KEYS, WORKFLOW_KEYS, workflow_schema
+from gleitzeitd.model.workflow_schema import (
+    RETRY_KEYS,
+    TASK_KEYS,
+    TIMEOUTS_KEYS,
+    WORKFLOW_KEYS,
+    workflow_schema,
+)
 
 VALUES = {
     "id": "a", "name": "n", "description": "d", "version": 1, "inputs": {"x": "string", "y": {"type": "integer", "minimum": 1}},
@@ -10,7 +16,8 @@ VALUES = {
     "wait_for_completion": True, "type": "workflow", "template": {}, "protocol": "python/v1", "method": "python/execute",
     "parameters": {}, "params": {}, "dependencies": ["b"], "depends_on": ["b"], "retry": {}, "on_lost": "fail",
     "max_attempts": 2, "backoff": "linear", "base_delay": 1, "delay": 1, "max_delay": 3, "jitter": False,
-    "exponential_backoff": True,
+    "exponential_backoff": True, "on": ["TASK_TIMEOUT"], "never_on": ["TASK_RESULT_INVALID"],
+    "timeouts": {}, "queued": 60, "start": 5, "silence": 86400,
 }  # fmt: skip
 
 
@@ -27,8 +34,8 @@ def with_key(level, key, value):
     target = made
     if level != "workflow":
         target = made["tasks"][0]
-    if level == "retry":
-        target = target.setdefault("retry", {})
+    if level in ("retry", "timeouts"):
+        target = target.setdefault(level, {})
     target[key] = value
     return made
 
@@ -37,6 +44,7 @@ CASES = [
     *[("workflow", key) for key in WORKFLOW_KEYS if key not in ("tasks", "batch")],
     *[("task", key) for key in TASK_KEYS],
     *[("retry", key) for key in RETRY_KEYS],
+    *[("timeouts", key) for key in TIMEOUTS_KEYS],
 ]
 
 
@@ -72,7 +80,7 @@ def test_a_value_of_the_wrong_kind_is_refused_by_the_reader_and_by_the_schema(le
 
 
 def test_an_unknown_key_is_refused_at_every_level():
-    for level in ("workflow", "task", "retry"):
+    for level in ("workflow", "task", "retry", "timeouts"):
         assert not fits(with_key(level, "unknown", 1))
         assert read(with_key(level, "unknown", 1)).problems
 
@@ -90,6 +98,9 @@ def test_a_batch_needs_no_tasks():
 
 def test_every_key_has_a_description_somewhere_an_editor_shows_it():
     undocumented = [
-        key for table in (TASK_KEYS, RETRY_KEYS) for key in table if not table[key].get("description")
+        key
+        for table in (TASK_KEYS, RETRY_KEYS, TIMEOUTS_KEYS)
+        for key in table
+        if not table[key].get("description")
     ]
     assert undocumented == []

@@ -9,11 +9,13 @@ from gleitzeitd.model.change import (
     AcceptWorkflow,
     CompleteTask,
     EndWorkflow,
+    Expire,
     FailTask,
     Fence,
     GrantLeases,
     LoseAttempt,
     MakeReady,
+    ResolveTask,
     SkipTasks,
     StartTask,
     TakeShards,
@@ -24,11 +26,14 @@ from gleitzeitd.model.ledger import (
     HELD,
     Attempt,
     Audience,
+    Deadline,
     LeaseWish,
     OutputChunk,
     ReadyTask,
     SkippedTask,
     TaskState,
+    Verdict,
+    Waiting,
     WorkflowState,
 )
 from gleitzeitd.model.names import SHARDS, ComponentId, Role, Shard, TaskId, WorkflowId, shard_of
@@ -61,7 +66,7 @@ def take(role, shards=ALL, owner="one"):
 OWNED = [take(Role.DEPENDENCY_RESOLVER), take(Role.QUEUE_MANAGER)]
 
 
-def document(graph, name="w", **of_tasks):
+def document(graph, name="w", within=None, **of_tasks):
     tasks = tuple(
         Task(
             id=TaskId(task),
@@ -73,14 +78,16 @@ def document(graph, name="w", **of_tasks):
         )
         for task, needed in graph.items()
     )
-    return to_plain(Workflow(name=name, tasks=tasks))
+    return to_plain(Workflow(name=name, tasks=tasks, timeout=within))
 
 
-def accept(workflow_id=W, graph=CHAIN, *, digest="d", epoch=1, name="w", inputs=None, **of_tasks):
+def accept(
+    workflow_id=W, graph=CHAIN, *, digest="d", epoch=1, name="w", inputs=None, within=None, **of_tasks
+):
     return AcceptWorkflow(
         workflow_id=workflow_id,
         digest=digest,
-        document=document(graph, name, **of_tasks),
+        document=document(graph, name, within, **of_tasks),
         inputs=inputs or {},
         correlation_id=f"c-{workflow_id}",
         fence=resolver(epoch),
@@ -152,6 +159,24 @@ def wake(task, attempt=1, *, workflow_id=W):
     return WakeTask(attempt=Attempt(workflow_id, TaskId(task), attempt))
 
 
+def resolve(task, verdict=Verdict.RERUN, *, workflow_id=W, attempt=0, result=None):
+    return ResolveTask(
+        workflow_id=workflow_id,
+        task_id=TaskId(task),
+        verdict=Verdict(verdict),
+        attempt=attempt,
+        result=result,
+    )
+
+
+def waits(kind, task="", attempt=0, *, workflow_id=W):
+    return Deadline(Waiting(kind), workflow_id, TaskId(task), attempt)
+
+
+def expire(kind, task="", attempt=0, *, workflow_id=W):
+    return Expire(deadline=waits(kind, task, attempt, workflow_id=workflow_id))
+
+
 def end(state=WorkflowState.COMPLETED, *, workflow_id=W, error=None, epoch=1):
     return EndWorkflow(workflow_id=workflow_id, state=state, error=error, fence=resolver(epoch))
 
@@ -163,6 +188,9 @@ def done(task, *, workflow_id=W, result=None):
         grant(task, workflow_id=workflow_id),
         complete(task, workflow_id=workflow_id, result=result),
     ]
+
+
+_PAST_PENDING = (TaskState.READY, TaskState.RETRY, TaskState.DONE, TaskState.UNKNOWN)
 
 
 async def all_workflows(store):
@@ -259,7 +287,7 @@ async def _check_workflow(store, row):
     completed = {task_id for task_id, state in states.items() if state is TaskState.DONE}
     assert set(await store.results(row.workflow_id, [])) == completed
     for task in tasks:
-        if task.state in HELD or task.state in (TaskState.READY, TaskState.RETRY, TaskState.DONE):
+        if task.state in HELD or task.state in _PAST_PENDING:
             assert completed >= set(task.dependencies), f"{task.task_id} came before its dependencies"
         assert (task.attempt == 0) == (task.owner is None)
     if row.finished_at:

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from gleitzeitd import errors
-from gleitzeitd.model.change import CancelWorkflow, ChangePriority, FailTask, GrantLeases, Status
-from gleitzeitd.model.ledger import CRASH_LIMIT, ENDED, HELD, TaskState, WorkflowState
+from gleitzeitd.model.change import CancelWorkflow, ChangePriority, Expire, FailTask, GrantLeases, Status
+from gleitzeitd.model.ledger import CRASH_LIMIT, ENDED, HELD, TaskState, Verdict, WorkflowState
 from gleitzeitd.model.names import Role, WorkflowId, shard_of
 from gleitzeitd.model.retry import Backoff, RetryPolicy
-from gleitzeitd.model.workflow import OnLost
+from gleitzeitd.model.workflow import OnLost, Timeouts
 from gleitzeitd.stores.memory import MemoryStore
 from tests.stores.ledger import (
     AT,
@@ -29,13 +29,16 @@ from tests.stores.ledger import (
     complete,
     contents,
     end,
+    expire,
     fail,
     grant,
     lose,
     ready,
+    resolve,
     skip,
     start,
     take,
+    waits,
     wake,
 )
 
@@ -45,7 +48,10 @@ GRAPHS = {
     "join": {"a": [], "b": [], "c": ["a", "b"]},
     "heap": {"a": [], "b": [], "c": []},
 }
-POLICY = RetryPolicy(max_attempts=3, backoff=Backoff.FIXED, base_delay=1, jitter=False)
+POLICY = RetryPolicy(
+    max_attempts=3, backoff=Backoff.FIXED, base_delay=1, jitter=False, never_on=("TASK_RESULT_INVALID",)
+)
+TIMEOUTS = Timeouts(queued=60, start=5, silence=9)
 FIRST = WorkflowId("w0")
 NEIGHBOUR = next(WorkflowId(f"w{n}") for n in range(1, 999) if shard_of(f"w{n}") == shard_of(FIRST))
 STRANGER = next(WorkflowId(f"w{n}") for n in range(1, 999) if shard_of(f"w{n}") != shard_of(FIRST))
@@ -60,12 +66,13 @@ S, OK, STALE, DUPLICATE = TaskState, Status.OK, Status.STALE, Status.DUPLICATE
 FAILURES = {
     "once more": BROKEN,
     "for good": errors.ParameterInvalid("no").info(),
+    "never": errors.ResultInvalid("no").info(),
     "busy": errors.ProviderOverloaded("full").info(),
     "gone": errors.ProviderNotAvailable("gone").info(),
     "cancelled": errors.TaskCancelled("stop").info(),
 }
 
-ENDS = ["once more", "once more", "busy", "busy", "gone", "gone", "done", "done", "for good", "cancelled"]
+ENDS = [*["once more", "busy", "gone", "done"] * 2, "for good", "never", "cancelled"]
 
 
 @dataclass
@@ -85,7 +92,8 @@ class ModelTask:
 
     @property
     def may_end(self):
-        return self.state in HELD or (self.state is S.READY and self.attempt > 0 and not self.reported)
+        taken_back = self.state is S.READY and self.attempt > 0 and not self.reported
+        return self.state in HELD or self.state is S.UNKNOWN or taken_back
 
 
 @dataclass
@@ -93,6 +101,8 @@ class ModelWorkflow:
     digest: str
     tasks: dict[str, ModelTask] = field(default_factory=dict)
     state: WorkflowState = WorkflowState.RUNNING
+    late: bool = False
+    """Its timeout was over while it ran."""
 
     @property
     def open_tasks(self):
@@ -132,6 +142,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert not outcome.executions
             assert not outcome.released
             assert not outcome.waking
+            assert not outcome.deadlines
         self.last = change
         self.agree()
         return outcome
@@ -213,7 +224,8 @@ class LedgerMachine(RuleBasedStateMachine):
     )
     def submit(self, workflow_id, graph, on_lost, digest, outdated):
         epoch = self.epoch(Role.DEPENDENCY_RESOLVER, workflow_id, outdated)
-        change = accept(workflow_id, GRAPHS[graph], digest=digest, epoch=epoch, retry=POLICY, on_lost=on_lost)
+        of_tasks = {"retry": POLICY, "on_lost": on_lost, "timeouts": TIMEOUTS}
+        change = accept(workflow_id, GRAPHS[graph], digest=digest, epoch=epoch, within=600, **of_tasks)
         kept = self.workflows.get(workflow_id)
         if kept is not None:
             self.ask(change, DUPLICATE if kept.digest == digest else Status.CONFLICT)
@@ -293,13 +305,16 @@ class LedgerMachine(RuleBasedStateMachine):
         elif task.state is S.LEASED:
             task.state = S.RUNNING
             self.ask(change, OK)
+        elif task.state is S.RUNNING:
+            self.ask(change, DUPLICATE)
         else:
-            self.ask(change, STALE if task.may_end and task.state is S.READY else DUPLICATE)
+            outdated = (task.may_end and task.state is S.READY) or task.on_lost is not OnLost.RERUN
+            self.ask(change, STALE if outdated else DUPLICATE)
 
     @rule(which=PICKS, behind=RARELY, stranger=RARELY, how=st.sampled_from(ENDS), output=st.booleans())
     def report(self, which, behind, stranger, how, output):
         workflow_id, name, task, attempt = self.pick(
-            which, lambda task: task.state in HELD or task.attempt * (task.state is S.READY)
+            which, lambda task: task.state in (*HELD, S.UNKNOWN) or task.attempt * (task.state is S.READY)
         )
         who = {"workflow_id": workflow_id, "engine": self.reporter(task, stranger)}
         attempt -= behind
@@ -310,7 +325,7 @@ class LedgerMachine(RuleBasedStateMachine):
             change = fail(name, attempt, **who, error=FAILURES[how], output=written)
         if task is None or not task.is_of(attempt, who["engine"]):
             self.ask(change, STALE)
-        elif not task.may_end or (how == "gone" and task.state is S.READY):
+        elif not task.may_end or (how in ("gone", "cancelled") and task.state not in HELD):
             self.ask(change, DUPLICATE)
         else:
             self._ended(workflow_id, task, how)
@@ -341,6 +356,9 @@ class LedgerMachine(RuleBasedStateMachine):
             task.state = S.CANCELLED
             return
         task.crashes += ran
+        if task.on_lost is OnLost.ASK and ran:
+            task.state = S.UNKNOWN
+            return
         poison = task.crashes >= CRASH_LIMIT
         once = task.on_lost is OnLost.FAIL and ran
         task.state = S.FAILED if poison or once else S.READY
@@ -367,6 +385,73 @@ class LedgerMachine(RuleBasedStateMachine):
             task.state = S.READY
             self.ask(change, OK)
 
+    @rule(which=PICKS, verdict=st.sampled_from(Verdict), behind=RARELY)
+    def resolve_task(self, which, verdict, behind):
+        workflow_id, name, task, attempt = self.pick(which, lambda task: task.state is S.UNKNOWN)
+        judged = attempt - behind
+        change = resolve(name, verdict, workflow_id=workflow_id, attempt=judged, result=7)
+        if task is None:
+            self.ask(change, Status.MISSING)
+        elif task.state is not S.UNKNOWN or judged not in (0, attempt):
+            so = {
+                Verdict.RERUN: (S.READY, S.LEASED, S.RUNNING),
+                Verdict.FAIL: (S.FAILED,),
+                Verdict.DONE: (S.DONE,),
+            }
+            self.ask(change, DUPLICATE if task.crashes and task.state in so[verdict] else STALE)
+        else:
+            ends = {Verdict.RERUN: S.READY, Verdict.FAIL: S.FAILED, Verdict.DONE: S.DONE}
+            task.state = ends[verdict]
+            self.ask(change, OK)
+
+    @rule(which=PICKS, kind=st.sampled_from(["queued", "start"]), behind=RARELY)
+    def expire_task(self, which, kind, behind):
+        held_up = S.READY if kind == "queued" else S.LEASED
+        workflow_id, name, task, attempt = self.pick(which, lambda task: task.state is held_up)
+        attempt -= behind
+        change = expire(kind, name, attempt, workflow_id=workflow_id)
+        if task is None or behind or task.state is not held_up:
+            self.ask(change, STALE)
+        elif kind == "queued":
+            task.state = S.FAILED
+            assert self.ask(change, OK).facts[0].body["error"]["name"] == "TASK_TIMEOUT"
+        else:
+            self._lost(workflow_id, task, ran=False)
+            outcome = self.ask(change, OK)
+            assert [(a.task_id, a.attempt) for a, _ in outcome.cancel] == [(name, attempt)]
+
+    @rule(workflow_id=st.sampled_from([NEIGHBOUR, STRANGER, STRANGER]))
+    def expire_workflow(self, workflow_id):
+        change = expire("workflow", workflow_id=workflow_id)
+        model = self.workflows.get(workflow_id)
+        if model is None or model.state is not WorkflowState.RUNNING or not model.open_tasks:
+            self.ask(change, STALE)
+        else:
+            model.late = True
+            self._cancelled(model)
+            self.ask(change, OK)
+
+    def _cancelled(self, model):
+        model.state = WorkflowState.CANCELLING
+        for task in model.tasks.values():
+            if task.state not in HELD and task.state not in ENDED:
+                task.state = S.CANCELLED
+
+    @rule()
+    def restart(self):
+        """All that waits is armed again, in full."""
+        found = self.wait(self.store.open())
+        expected = {}
+        for workflow_id, model in self.workflows.items():
+            if model.state is WorkflowState.RUNNING:
+                expected[waits("workflow", workflow_id=workflow_id)] = 600
+            for name, task in model.tasks.items():
+                if task.state is S.READY:
+                    expected[waits("queued", name, task.attempt, workflow_id=workflow_id)] = 60
+                if task.state is S.LEASED:
+                    expected[waits("start", name, task.attempt, workflow_id=workflow_id)] = 5
+        assert dict(found.deadlines) == expected
+
     @rule(workflow_id=WORKFLOWS, outdated=RARELY)
     def end_workflow(self, workflow_id, outdated):
         epoch = self.epoch(Role.DEPENDENCY_RESOLVER, workflow_id, outdated)
@@ -374,12 +459,12 @@ class LedgerMachine(RuleBasedStateMachine):
         model = self.workflows.get(workflow_id)
         if model is None:
             self.ask(change, Status.MISSING)
-        elif model.state is WorkflowState.COMPLETED:
+        elif model.state in (WorkflowState.COMPLETED, WorkflowState.FAILED):
             self.ask(change, DUPLICATE)
         elif outdated or model.open_tasks:
             self.ask(change, STALE)
         else:
-            model.state = WorkflowState.COMPLETED
+            model.state = WorkflowState.FAILED if model.late else WorkflowState.COMPLETED
             self.ask(change, OK)
 
     @rule(workflow_id=st.sampled_from([NEIGHBOUR, STRANGER]))
@@ -388,15 +473,12 @@ class LedgerMachine(RuleBasedStateMachine):
         model = self.workflows.get(workflow_id)
         if model is None:
             self.ask(change, Status.MISSING)
-        elif model.state is WorkflowState.COMPLETED:
+        elif model.state in (WorkflowState.COMPLETED, WorkflowState.FAILED):
             self.ask(change, STALE)
         else:
             first = model.state is WorkflowState.RUNNING
-            model.state = WorkflowState.CANCELLING
             held = [task for task in model.tasks.values() if task.state in HELD]
-            for task in model.tasks.values():
-                if task.state not in HELD and task.state not in ENDED:
-                    task.state = S.CANCELLED
+            self._cancelled(model)
             outcome = self.ask(change, OK if first else DUPLICATE)
             assert len(outcome.cancel) == len(held)
 
@@ -417,6 +499,8 @@ class LedgerMachine(RuleBasedStateMachine):
         # A lease is given again, the same: its first answer may have been lost.
         again = {(e.workflow_id, e.task_id): e.attempt for e in outcome.executions}
         assert not again or isinstance(self.last, GrantLeases)
+        assert not outcome.deadlines or again
+        assert outcome.status is STALE or not isinstance(self.last, Expire)
         assert all(self.workflows[w].tasks[str(t)].attempt == attempt for (w, t), attempt in again.items())
 
     def teardown(self):

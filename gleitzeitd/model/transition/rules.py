@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import singledispatch
 
+from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.model.change import (
     Change,
     Fence,
@@ -12,6 +13,7 @@ from gleitzeitd.model.change import (
 from gleitzeitd.model.ledger import (
     ENDED,
     Audience,
+    Deadline,
     Fact,
     FeedStamp,
     ReadyTask,
@@ -19,6 +21,7 @@ from gleitzeitd.model.ledger import (
     TaskRow,
     TaskState,
     WorkflowRow,
+    deadline_of,
 )
 from gleitzeitd.model.names import Shard, WorkflowId
 from gleitzeitd.plain import Json, to_plain
@@ -69,6 +72,40 @@ def ready_form(row: TaskRow) -> Json:
     return to_plain(
         ReadyTask(task_id=row.task_id, priority=row.priority, protocol=row.protocol, attempt=row.attempt)
     )
+
+
+def deadlines(*rows: TaskRow) -> list[tuple[Deadline, float]]:
+    """What the ledger waits for with these tasks, but not for ever."""
+    found = (deadline_of(row.key, row.attempt, row.state, row.timeouts) for row in rows)
+    return [each for each in found if each is not None]
+
+
+def make_ready(row: TaskRow, at: str) -> None:
+    """READY again; the caller puts the row."""
+    row.state = TaskState.READY
+    row.retry_delay = None
+    row.ready_at = at
+
+
+def body_of_end(row: TaskRow) -> dict[str, Json]:
+    """What facts about the end of an attempt have in common."""
+    return {
+        "workflow_id": row.workflow_id,
+        "task_id": row.task_id,
+        "attempt": row.attempt,
+        "started_at": row.started_at,
+        "finished_at": row.finished_at,
+    }
+
+
+def fail_task(rows: Rows, workflow: WorkflowRow, row: TaskRow, error: ErrorInfo, at: str) -> Outcome:
+    """FAILED for good, whatever the retry policy says."""
+    row.error = error
+    end_task(workflow, row, TaskState.FAILED, at)
+    rows.put_task(row)
+    body = {**body_of_end(row), "error": to_plain(error)}
+    fact = publish(rows, workflow, "task_failed", Audience.RESOLVER | Audience.QUEUE_MANAGER, body)
+    return Outcome(facts=[fact], released=[row.key])
 
 
 def end_task(workflow: WorkflowRow, row: TaskRow, state: TaskState, at: str) -> None:

@@ -39,9 +39,13 @@ from gleitzeitd.model.names import ComponentId, shard_of
 from gleitzeitd.model.retry import next_delay
 from gleitzeitd.model.transition.rules import (
     apply,
+    body_of_end,
     cancel_tasks,
+    deadlines,
     end_task,
+    fail_task,
     fenced,
+    make_ready,
     move_cursor,
     publish,
     ready_form,
@@ -52,6 +56,8 @@ from gleitzeitd.plain import Json, to_plain
 
 BUSY_DELAY = 0.5
 """Seconds until a task that a provider had no room for is offered again."""
+_NO_NEWS = frozenset({errors.ProviderNotAvailable.code, errors.TaskCancelled.code})
+"""What an engine reports of an attempt that was taken back, when it is told so, or finds out."""
 
 
 @apply.register
@@ -69,16 +75,16 @@ def _make_ready(change: MakeReady, rows: Rows, at: str) -> Outcome:
                 continue
             if not rows.all_done(change.workflow_id, row.dependencies):
                 continue
-            row.state = TaskState.READY
-            row.ready_at = at
+            make_ready(row, at)
             rows.put_task(row)
             rows.put_value(row.key, Value.PARAMETERS, ready.parameters or {})
-            freed.append(ready_form(row))
+            freed.append(row)
     move_cursor(rows, workflow.shard, change.cursor)
     if not freed:
         return Outcome(status=Status.DUPLICATE)
-    body = {"workflow_id": change.workflow_id, "tasks": freed}
-    return Outcome(facts=[publish(rows, workflow, change.name, Audience.QUEUE_MANAGER, body)])
+    body = {"workflow_id": change.workflow_id, "tasks": [ready_form(row) for row in freed]}
+    fact = publish(rows, workflow, change.name, Audience.QUEUE_MANAGER, body)
+    return Outcome(facts=[fact], deadlines=deadlines(*freed))
 
 
 @apply.register
@@ -126,6 +132,7 @@ def _grant(change: GrantLeases, rows: Rows, at: str) -> Outcome:
             outcome.refused.append(wish)
             continue
         outcome.executions.append(_execution(row, wish.engine_id, workflow, rows))
+        outcome.deadlines += deadlines(row)
     return outcome
 
 
@@ -145,7 +152,9 @@ def _execution(row: TaskRow, engine: ComponentId, workflow: WorkflowRow, rows: R
         protocol=row.protocol,
         parameters=rows.value(row.key, Value.PARAMETERS) or {},
         timeout=row.timeout,
+        silence=row.timeouts.silence,
         alone=row.crashes >= QUARANTINE,
+        once=row.on_lost is not OnLost.RERUN,
         correlation_id=workflow.correlation_id,
     )
 
@@ -156,8 +165,7 @@ def _start(change: StartTask, rows: Rows, at: str) -> Outcome:
     if row is None or row.attempt != change.attempt.attempt or row.owner != change.engine_id:
         return Outcome(status=Status.STALE)
     if row.state is not TaskState.LEASED:
-        # A result that overtook its start makes the start old news, not an outdated attempt.
-        return Outcome(status=Status.STALE if _taken_back(row) else Status.DUPLICATE)
+        return Outcome(status=_start_again(row))
     row.state = TaskState.RUNNING
     row.provider = change.provider_id
     row.started_at = change.started_at or at
@@ -174,6 +182,15 @@ def _start(change: StartTask, rows: Rows, at: str) -> Outcome:
     return Outcome(facts=[publish(rows, workflow, "task_started", Audience.NONE, body)])
 
 
+def _start_again(row: TaskRow) -> Status:
+    if row.state is TaskState.RUNNING:
+        return Status.DUPLICATE
+    # A result that overtook its start makes the start old news, not an outdated attempt. But where the start
+    # comes first, as of a task that may not run twice, the provider must not be called after an end.
+    outdated = _taken_back(row) or row.on_lost is not OnLost.RERUN
+    return Status.STALE if outdated else Status.DUPLICATE
+
+
 def _taken_back(row: TaskRow) -> bool:
     """Whether its last attempt was lost, not ended: of one that was, the time is known."""
     return row.state is TaskState.READY and not row.finished_at
@@ -187,17 +204,8 @@ def _reportable(row: TaskRow | None, attempt: Attempt, engine: ComponentId) -> S
     """
     if row is None or row.attempt != attempt.attempt or row.owner != engine:
         return Status.STALE
-    return Status.OK if row.state in HELD or _taken_back(row) else Status.DUPLICATE
-
-
-def _body_of_end(row: TaskRow) -> dict[str, Json]:
-    return {
-        "workflow_id": row.workflow_id,
-        "task_id": row.task_id,
-        "attempt": row.attempt,
-        "started_at": row.started_at,
-        "finished_at": row.finished_at,
-    }
+    open_still = row.state in HELD or row.state is TaskState.UNKNOWN or _taken_back(row)
+    return Status.OK if open_still else Status.DUPLICATE
 
 
 @apply.register
@@ -214,7 +222,7 @@ def _complete(change: CompleteTask, rows: Rows, at: str) -> Outcome:
     rows.put_task(row)
     rows.put_value(row.key, Value.RESULT, change.result)
     _keep_output(rows, row, change.output)
-    body = {**_body_of_end(row), "result": change.result}
+    body = {**body_of_end(row), "result": change.result}
     fact = publish(rows, workflow, "task_completed", Audience.RESOLVER | Audience.QUEUE_MANAGER, body)
     return Outcome(facts=[fact], released=[row.key])
 
@@ -231,7 +239,7 @@ def _luck(attempt: Attempt) -> float:
 
 def _delay(row: TaskRow, attempt: Attempt, error: ErrorInfo) -> float | None:
     """Seconds until another attempt; None if there is none."""
-    if not error.retryable or not row.retry.allows_another(row.failures):
+    if not row.retry.covers(error) or not row.retry.allows_another(row.failures):
         return None
     return max(next_delay(row.retry, row.failures, _luck(attempt)), error.retry_after or 0.0)
 
@@ -242,10 +250,10 @@ def _fail(change: FailTask, rows: Rows, at: str) -> Outcome:
     status = _reportable(row, change.attempt, change.engine_id)
     if status is not Status.OK or row is None:
         return Outcome(status=status)
+    if row.state not in HELD and change.error.code in _NO_NEWS:
+        return Outcome(status=Status.DUPLICATE)
     if change.error.code == errors.ProviderNotAvailable.code:
-        if row.state not in HELD:
-            return Outcome(status=Status.DUPLICATE)
-        return _lose(row, rows, change.error.message, at, ran=True)
+        return lose(row, rows, change.error.message, at, ran=True)
     workflow = workflow_of(rows, row.workflow_id)
     row.started_at = change.started_at or row.started_at
     row.error = change.error
@@ -259,11 +267,7 @@ def _fail(change: FailTask, rows: Rows, at: str) -> Outcome:
     if delay is not None:
         return _retry(rows, workflow, row, delay, change, at)
     row.finished_at = change.finished_at or at
-    end_task(workflow, row, TaskState.FAILED, at)
-    rows.put_task(row)
-    body = {**_body_of_end(row), "error": to_plain(change.error)}
-    fact = publish(rows, workflow, "task_failed", Audience.RESOLVER | Audience.QUEUE_MANAGER, body)
-    return Outcome(facts=[fact], released=[row.key])
+    return fail_task(rows, workflow, row, change.error, at)
 
 
 def _retry(
@@ -273,7 +277,7 @@ def _retry(
     row.retry_delay = delay
     row.finished_at = change.finished_at or at
     rows.put_task(row)
-    body = {**_body_of_end(row), "error": to_plain(change.error), "retry_in": delay}
+    body = {**body_of_end(row), "error": to_plain(change.error), "retry_in": delay}
     fact = publish(rows, workflow, "task_failed", Audience.QUEUE_MANAGER, body)
     return Outcome(facts=[fact], released=[row.key], waking=[(change.attempt, delay)])
 
@@ -284,35 +288,44 @@ def _lose_attempt(change: LoseAttempt, rows: Rows, at: str) -> Outcome:
     if row is None or row.attempt != change.attempt.attempt or row.state not in HELD:
         return Outcome(status=Status.STALE)
     # One that nobody has begun was lost on its way to the engine: no fault of the task's.
-    return _lose(row, rows, change.reason, at, ran=row.state is TaskState.RUNNING)
+    return lose(row, rows, change.reason, at, ran=row.state is TaskState.RUNNING)
 
 
-def _lose(row: TaskRow, rows: Rows, reason: str, at: str, *, ran: bool) -> Outcome:
+def lose(row: TaskRow, rows: Rows, reason: str, at: str, *, ran: bool) -> Outcome:
     """An attempt ended through no fault of its own, unless that happens too often."""
     workflow = workflow_of(rows, row.workflow_id)
     if workflow.state is WorkflowState.CANCELLING:
         return cancel_tasks(rows, workflow, [row], at)
     row.crashes += ran
+    if row.on_lost is OnLost.ASK and ran:
+        return _doubt(row, rows, workflow, reason)
     if row.crashes >= CRASH_LIMIT or (row.on_lost is OnLost.FAIL and ran):
-        row.error = errors.ProviderNotAvailable(
-            f"lost {row.crashes} time(s) while an engine held it, last: {reason}"
-        ).info()
-        end_task(workflow, row, TaskState.FAILED, at)
-        rows.put_task(row)
-        body: dict[str, Json] = {
-            "workflow_id": row.workflow_id,
-            "task_id": row.task_id,
-            "attempt": row.attempt,
-            "error": to_plain(row.error),
-            "finished_at": row.finished_at,
-        }
-        fact = publish(rows, workflow, "task_failed", Audience.RESOLVER | Audience.QUEUE_MANAGER, body)
-        return Outcome(facts=[fact], released=[row.key])
-    row.state = TaskState.READY
-    row.ready_at = at
+        lost = f"lost {row.crashes} time(s) while an engine held it, last: {reason}"
+        return fail_task(rows, workflow, row, errors.ProviderNotAvailable(lost).info(), at)
+    make_ready(row, at)
     rows.put_task(row)
-    body = {"workflow_id": row.workflow_id, "tasks": [ready_form(row)], "reason": reason}
+    body: dict[str, Json] = {
+        "workflow_id": row.workflow_id,
+        "tasks": [ready_form(row)],
+        "reason": reason,
+    }
     fact = publish(rows, workflow, "task_lost", Audience.QUEUE_MANAGER, body)
+    return Outcome(facts=[fact], released=[row.key], deadlines=deadlines(row))
+
+
+def _doubt(row: TaskRow, rows: Rows, workflow: WorkflowRow, reason: str) -> Outcome:
+    """Nobody but an operator can say whether the work was done."""
+    row.state = TaskState.UNKNOWN
+    row.error = errors.ProviderNotAvailable(f"lost while it ran: {reason}").info()
+    rows.put_task(row)
+    body: dict[str, Json] = {
+        "workflow_id": row.workflow_id,
+        "task_id": row.task_id,
+        "attempt": row.attempt,
+        "engine_id": row.owner,
+        "reason": reason,
+    }
+    fact = publish(rows, workflow, "task_unknown", Audience.NONE, body)
     return Outcome(facts=[fact], released=[row.key])
 
 
@@ -321,10 +334,14 @@ def _wake(change: WakeTask, rows: Rows, at: str) -> Outcome:
     row = rows.task(change.attempt.key)
     if row is None or row.attempt != change.attempt.attempt or row.state is not TaskState.RETRY:
         return Outcome(status=Status.STALE)
-    row.state = TaskState.READY
-    row.retry_delay = None
-    row.ready_at = at
+    return enqueue_again(row, rows, "the retry is due", at)
+
+
+def enqueue_again(row: TaskRow, rows: Rows, reason: str, at: str) -> Outcome:
+    """READY, though it was so before."""
+    make_ready(row, at)
     rows.put_task(row)
     workflow = workflow_of(rows, row.workflow_id)
-    body = {"workflow_id": row.workflow_id, "tasks": [ready_form(row)], "reason": "the retry is due"}
-    return Outcome(facts=[publish(rows, workflow, "enqueue_task", Audience.QUEUE_MANAGER, body)])
+    body = {"workflow_id": row.workflow_id, "tasks": [ready_form(row)], "reason": reason}
+    fact = publish(rows, workflow, "enqueue_task", Audience.QUEUE_MANAGER, body)
+    return Outcome(facts=[fact], deadlines=deadlines(row))

@@ -1,12 +1,14 @@
-"""The rules for workflows and shards: accepted, cancelled, ended, reordered, and taken."""
+"""The rules for workflows and shards: accepted, cancelled, out of time, ended, reordered, and taken."""
 
 from __future__ import annotations
 
+from gleitzeitd import errors
 from gleitzeitd.model.change import (
     AcceptWorkflow,
     CancelWorkflow,
     ChangePriority,
     EndWorkflow,
+    Expire,
     Outcome,
     Status,
     TakeShards,
@@ -18,10 +20,13 @@ from gleitzeitd.model.ledger import (
     Audience,
     Rows,
     TaskRow,
+    Waiting,
     WorkflowRow,
     WorkflowState,
+    workflow_deadline,
 )
-from gleitzeitd.model.names import Role, shard_of
+from gleitzeitd.model.names import ComponentId, Role, shard_of
+from gleitzeitd.model.transition.doubt import expire_task
 from gleitzeitd.model.transition.rules import (
     apply,
     cancel_tasks,
@@ -45,20 +50,20 @@ def _accept(change: AcceptWorkflow, rows: Rows, at: str) -> Outcome:
     if fenced(rows, shard, change.fence):
         return Outcome(status=Status.STALE)
     workflow = from_plain(Workflow, change.document)
-    rows.put_workflow(
-        WorkflowRow(
-            workflow_id=change.workflow_id,
-            name=workflow.name,
-            shard=shard,
-            digest=change.digest,
-            correlation_id=change.correlation_id,
-            document=change.document,
-            inputs=change.inputs,
-            tasks=len(workflow.tasks),
-            open_tasks=len(workflow.tasks),
-            submitted_at=at,
-        )
+    row = WorkflowRow(
+        workflow_id=change.workflow_id,
+        name=workflow.name,
+        shard=shard,
+        digest=change.digest,
+        correlation_id=change.correlation_id,
+        document=change.document,
+        inputs=change.inputs,
+        timeout=workflow.timeout,
+        tasks=len(workflow.tasks),
+        open_tasks=len(workflow.tasks),
+        submitted_at=at,
     )
+    rows.put_workflow(row)
     for position, task in enumerate(workflow.tasks):
         rows.put_task(
             TaskRow(
@@ -73,9 +78,11 @@ def _accept(change: AcceptWorkflow, rows: Rows, at: str) -> Outcome:
                 timeout=task.timeout,
                 retry=task.retry,
                 on_lost=task.on_lost,
+                timeouts=task.timeouts,
             )
         )
-    return Outcome()
+    deadline = workflow_deadline(row.workflow_id, row.state, row.timeout)
+    return Outcome(deadlines=[] if deadline is None else [deadline])
 
 
 _ENDINGS = {
@@ -94,14 +101,17 @@ def _end_workflow(change: EndWorkflow, rows: Rows, at: str) -> Outcome:
         return Outcome(status=Status.DUPLICATE)
     if fenced(rows, workflow.shard, change.fence) or workflow.open_tasks:
         return Outcome(status=Status.STALE)
-    workflow.state = change.state
-    workflow.error = change.error
+    # Of one whose time was over, the resolver knows only that it was being cancelled.
+    if workflow.state is WorkflowState.CANCELLING and workflow.error is not None:
+        workflow.state = WorkflowState.FAILED
+    else:
+        workflow.state, workflow.error = change.state, change.error
     workflow.finished_at = at
     body: dict[str, Json] = {"workflow_id": change.workflow_id}
-    if change.state is WorkflowState.FAILED:
-        assert change.error is not None
-        body["error"] = to_plain(change.error)
-    return Outcome(facts=[publish(rows, workflow, _ENDINGS[change.state], Audience.RESOLVER, body)])
+    if workflow.state is WorkflowState.FAILED:
+        assert workflow.error is not None
+        body["error"] = to_plain(workflow.error)
+    return Outcome(facts=[publish(rows, workflow, _ENDINGS[workflow.state], Audience.RESOLVER, body)])
 
 
 @apply.register
@@ -115,15 +125,40 @@ def _cancel_workflow(change: CancelWorkflow, rows: Rows, at: str) -> Outcome:
             status=Status.DUPLICATE if asked_again else Status.STALE,
             message=f"the workflow is {workflow.state.value} already",
         )
-    open_tasks = rows.open_tasks(change.workflow_id)
-    held = [(Attempt(*row.key, row.attempt), row.owner) for row in open_tasks if row.state in HELD]
-    outcome = Outcome(cancel=[(attempt, owner) for attempt, owner in held if owner is not None])
     if workflow.state is WorkflowState.CANCELLING:
-        outcome.status = Status.DUPLICATE
-        return outcome
+        return Outcome(status=Status.DUPLICATE, cancel=_held(rows.open_tasks(change.workflow_id)))
+    return _begin_to_cancel(rows, workflow, change.reason, at)
+
+
+@apply.register
+def _expire(change: Expire, rows: Rows, at: str) -> Outcome:
+    deadline = change.deadline
+    if deadline.kind is not Waiting.WORKFLOW:
+        return expire_task(deadline, rows, at)
+    workflow = rows.workflow(deadline.workflow_id)
+    if workflow is None or workflow.state is not WorkflowState.RUNNING or not workflow.open_tasks:
+        return Outcome(status=Status.STALE)
+    reason = f"it took longer than its timeout of {workflow.timeout or 0:g} s"
+    workflow.error = errors.WorkflowTimeout(reason).info()
+    return _begin_to_cancel(rows, workflow, reason, at)
+
+
+def _held(open_tasks: list[TaskRow]) -> list[tuple[Attempt, ComponentId]]:
+    """The attempts that engines have to end."""
+    return [
+        (Attempt(*row.key, row.attempt), row.owner)
+        for row in open_tasks
+        if row.state in HELD and row.owner is not None
+    ]
+
+
+def _begin_to_cancel(rows: Rows, workflow: WorkflowRow, reason: str, at: str) -> Outcome:
+    """CANCELLING: nothing starts any more, and what runs is to be ended."""
+    open_tasks = rows.open_tasks(workflow.workflow_id)
+    outcome = Outcome(cancel=_held(open_tasks))
     workflow.state = WorkflowState.CANCELLING
-    workflow.reason = change.reason
-    body: dict[str, Json] = {"workflow_id": change.workflow_id, "reason": change.reason}
+    workflow.reason = reason
+    body: dict[str, Json] = {"workflow_id": workflow.workflow_id, "reason": reason}
     both = Audience.RESOLVER | Audience.QUEUE_MANAGER
     outcome.facts.append(publish(rows, workflow, "workflow_cancelling", both, body))
     waiting = [row for row in open_tasks if row.state not in HELD]

@@ -11,6 +11,7 @@ CREATE TABLE workflow (
     shard          INTEGER NOT NULL,
     digest         TEXT NOT NULL,
     correlation_id TEXT NOT NULL,
+    timeout        REAL,
     state          TEXT NOT NULL,
     reason         TEXT NOT NULL,
     error          TEXT,
@@ -46,6 +47,7 @@ CREATE TABLE task (
     timeout      REAL,
     retry        TEXT NOT NULL,     -- '' is once
     on_lost      TEXT NOT NULL,
+    timeouts     TEXT NOT NULL,     -- '' is none
     state        TEXT NOT NULL,
     attempt      INTEGER NOT NULL,
     owner        TEXT,
