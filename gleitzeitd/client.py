@@ -41,7 +41,7 @@ from gleitzeitd.machines.client import Client as ClientMachine
 from gleitzeitd.machines.client import Published
 from gleitzeitd.machines.feed import read_entry
 from gleitzeitd.machines.link import Identity
-from gleitzeitd.model.ledger import OutputChunk
+from gleitzeitd.model.ledger import OutputChunk, Verdict
 from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId
 from gleitzeitd.model.report import (
     Blocking,
@@ -247,7 +247,7 @@ class Client:
                 return
             after = page.next
 
-    async def _saved(self, event: d.CancelWorkflow | q.TaskPriorityChanged) -> p.DataSaved:
+    async def _saved(self, event: d.CancelWorkflow | d.ResolveTask | q.TaskPriorityChanged) -> p.DataSaved:
         saved = await self._ask_for(p.DataSaved, event)
         if saved.status == "missing":
             raise WorkflowNotFound(f"{event.workflow_id}: {saved.message or 'no such workflow'}")
@@ -454,6 +454,18 @@ class Client:
                 task_ids=[TaskId(each) for each in task_ids],
             )
         )
+
+    async def resolve(
+        self, workflow_id: str, task_id: str, verdict: Verdict, result: Json = None, *, attempt: int = 0
+    ) -> p.DataSaved:
+        """Say what became of a task that is unknown; ``attempt`` is the one that is judged, 0 the current one.
+
+        Raises:
+            WorkflowConflict: it is not unknown (any more).
+        """
+        w, t = WorkflowId(workflow_id), TaskId(task_id)
+        judged = d.ResolveTask(workflow_id=w, task_id=t, verdict=verdict, attempt=attempt, result=result)
+        return await self._saved(judged)
 
     # The last one, since from here on the name means the method.
 

@@ -100,6 +100,8 @@ class Board:
                 return [self._failed(event, now)]
             case e.TaskCancelled(task_ids=task_ids):
                 return [self._set(task_id, S.CANCELLED, now) for task_id in task_ids]
+            case e.TaskUnknown(task_id=task_id, reason=reason):
+                return [self._set(task_id, S.UNKNOWN, now, reason)]
             case d.TaskSkipped(tasks=skipped):
                 return [
                     self._set(t.task_id, S.FAILED if t.failed else S.SKIPPED, now, _error_text(t.error))

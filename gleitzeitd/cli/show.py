@@ -28,6 +28,7 @@ STYLES: dict[str, dict[str, Json]] = {
     "running": {"fg": "cyan"},
     "assigned": {"fg": "cyan"},
     "retry_pending": {"fg": "yellow"},
+    "unknown": {"fg": "yellow"},
     "cancelling": {"fg": "yellow"},
     "blocked": {"fg": "yellow"},
     "draining": {"fg": "yellow"},

@@ -146,7 +146,17 @@ class Explanation:
             if dependency in self._tasks and self._tasks[dependency].status != S.DONE.value
         ]
         # A failure explains more than something that merely has not begun.
-        order = (S.FAILED, S.SKIPPED, S.CANCELLED, S.RETRY, S.READY, S.LEASED, S.RUNNING, S.PENDING)
+        order = (
+            S.FAILED,
+            S.SKIPPED,
+            S.CANCELLED,
+            S.UNKNOWN,
+            S.RETRY,
+            S.READY,
+            S.LEASED,
+            S.RUNNING,
+            S.PENDING,
+        )
         rank = {state.value: number for number, state in enumerate(order)}
         return min(undone, key=lambda each: rank.get(self._tasks[each].status, 0), default=None)
 
@@ -171,6 +181,8 @@ class Explanation:
                 return f"it was given to {task.engine or 'an engine'}, and is about to start", []
             case S.RETRY.value:
                 return self._retry(task)
+            case S.UNKNOWN.value:
+                return self._unknown(task)
             case S.FAILED.value:
                 return self._failed(task)
             case S.CANCELLED.value:
@@ -192,6 +204,15 @@ class Explanation:
         attempt = f"attempt {task.failures or task.attempt} of {task.max_attempts}"
         return f"{attempt} failed at {moment(task.finished_at)}: {error}; it is tried again {delay}", [
             self._logs(task)
+        ]
+
+    def _unknown(self, task: TaskReport) -> tuple[str, list[str]]:
+        how = task.error.message if task.error is not None else "lost while it ran"
+        said = f"gleitzeit resolve {self._workflow.workflow_id} {task.task_id}"
+        return f"{how}; it may not run twice: find out whether it was done, and say so", [
+            f"{said} done --result JSON",
+            f"{said} rerun",
+            f"{said} fail",
         ]
 
     def _failed(self, task: TaskReport) -> tuple[str, list[str]]:

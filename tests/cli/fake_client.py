@@ -122,6 +122,10 @@ class FakeClient:
         self.done.append(("cancel", workflow_id, reason))
         return p.DataSaved(status="ok")
 
+    async def resolve(self, *what: Any, attempt: int) -> p.DataSaved:
+        self.done.append(("resolve", *what, attempt))
+        return p.DataSaved(status="ok")
+
     async def set_priority(self, *what: Any) -> p.DataSaved:
         self.done.append(("priority", *what))
         return p.DataSaved(status="ok")

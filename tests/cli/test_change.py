@@ -1,9 +1,12 @@
-"""gleitzeit cancel and priority."""
+"""gleitzeit cancel, resolve and priority."""
 
 from __future__ import annotations
 
 import json
 
+import pytest
+
+from gleitzeitd.model.ledger import Verdict
 from gleitzeitd.model.workflow import Priority
 from tests.cli.fake_client import FakeClient, a_task, a_workflow, call
 
@@ -26,3 +29,24 @@ def test_a_priority_is_given_by_name() -> None:
     unknown = call(client, "priority", "pipe", "low", "c")
     assert unknown.exit_code == 1
     assert "no task 'c'" in unknown.stderr
+
+
+def test_a_task_that_is_unknown_is_resolved_at_the_attempt_that_was_looked_at() -> None:
+    client = FakeClient([a_workflow(status="running")], [a_task("a", "unknown", attempt=2)])
+    result = call(client, "resolve", "pipe", "a", "done", "--result", '{"n": 1}')
+    assert result.output == "a is done\n"
+    assert client.done[-1] == ("resolve", "pipeline-1f0a", "a", Verdict.DONE, {"n": 1}, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fail", "--result", "1"], "--result is for a task that is done, not for fail"),
+        (["done", "--result", "paid"], "text needs quotes"),
+        (["perhaps"], "perhaps"),
+    ],
+)
+def test_a_verdict_that_cannot_be_meant_is_refused(arguments: list[str], message: str) -> None:
+    result = call(FakeClient([a_workflow()], [a_task("a")]), "resolve", "pipe", "a", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr

@@ -88,6 +88,28 @@ def test_a_chain_of_ten_thousand_tasks_is_followed_without_recursion() -> None:
         (
             a_task(
                 "a",
+                "unknown",
+                error=ErrorInfo(code=-30003, name="PROVIDER_NOT_AVAILABLE", message="lost while it ran: cut"),
+            ),
+            System(),
+            "lost while it ran: cut; it may not run twice",
+            "gleitzeit resolve pipeline-1f0a a rerun",
+        ),
+        (
+            a_task(
+                "a",
+                "failed",
+                error=ErrorInfo(
+                    code=-29003, name="TASK_TIMEOUT", message="waited in the queue longer than 5 s"
+                ),
+            ),
+            System(),
+            "[TASK_TIMEOUT] waited in the queue longer than 5 s",
+            "",
+        ),
+        (
+            a_task(
+                "a",
                 "failed",
                 error=ErrorInfo(code=-30003, name="PROVIDER_NOT_AVAILABLE", message="nobody"),
             ),
@@ -124,6 +146,13 @@ def test_the_command_prints_causes_below_each_other() -> None:
     ]
     plain = json.loads(call(client, "why", "last", "b", "--json").stdout)
     assert plain["causes"][0]["chain"] == ["b", "a"]
+
+
+def test_a_workflow_whose_time_was_over_says_so() -> None:
+    late = "it took longer than its timeout of 5 s"
+    client = FakeClient([a_workflow(status="failed", reason=late)], [a_task("a", "cancelled")])
+    assert call(client, "why", "last").output == f"pipeline-1f0a  failed: {late}\n"
+    assert call(client, "why", "last", "a").output.splitlines()[1] == f"  its workflow was cancelled: {late}"
 
 
 def test_nothing_is_wrong_with_a_completed_workflow() -> None:
