@@ -458,7 +458,7 @@ class Client:
     async def resolve(
         self, workflow_id: str, task_id: str, verdict: Verdict, result: Json = None, *, attempt: int = 0
     ) -> p.DataSaved:
-        """Say what became of a task that is unknown; ``attempt`` is the one that is judged, 0 the current one.
+        """Say what became of a task that is unknown; ``attempt`` is the one judged, 0 the current one.
 
         Raises:
             WorkflowConflict: it is not unknown (any more).

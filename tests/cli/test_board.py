@@ -56,6 +56,14 @@ def test_a_lost_task_is_queued_again() -> None:
     assert board.lines["a"].seconds(NOW) is None
 
 
+def test_a_task_of_which_nobody_knows_what_became_says_so() -> None:
+    board = Board.of(["a"])
+    doubt = e.TaskUnknown(workflow_id=W, task_id=A, attempt=1, reason="the engine is gone")
+    changes(board, e.TaskStarted(workflow_id=W, task_id=A, attempt=1))
+    assert changes(board, doubt) == [("a", "unknown", "the engine is gone")]
+    assert board.ended() == 0
+
+
 def test_what_blocks_is_said_once_and_forgotten_when_it_is_over() -> None:
     board = Board.of(["a", "b"])
     blocked = d.ExecutionBlocked(

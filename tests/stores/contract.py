@@ -9,7 +9,7 @@ from gleitzeitd.model.change import CancelWorkflow, Change, ChangePriority, Stat
 from gleitzeitd.model.ledger import Attempt, Audience, OutputChunk, TaskState, WorkflowState
 from gleitzeitd.model.names import Role, WorkflowId, shard_of
 from gleitzeitd.model.retry import Backoff, RetryPolicy
-from gleitzeitd.model.workflow import OnLost
+from gleitzeitd.model.workflow import OnLost, Timeouts
 from tests.stores.ledger import (
     ALL,
     AT,
@@ -28,12 +28,15 @@ from tests.stores.ledger import (
     document,
     done,
     end,
+    expire,
     fail,
     grant,
     lose,
     ready,
+    resolve,
     start,
     take,
+    waits,
     wake,
     whole_feed,
 )
@@ -314,7 +317,35 @@ class StoreContract:
         assert sorted(found.held) == [(Attempt(W, A, 1), E1), (Attempt(W, B, 1), E2)]
         assert found.waking == [(Attempt(W, C, 1), 2.0)]
         assert found.cancelling == [other]
+        assert found.deadlines == []
         assert [row.shard for row in found.shards] == ALL
         mine = found.shards[S]
         assert (mine.queue_manager, mine.queue_manager_epoch, mine.resolver_epoch) == ("two", 2, 1)
         assert mine.number == len(await whole_feed(store, S)) == mine.last_queue_manager
+
+    async def test_opening_finds_the_ends_of_waits_with_their_full_time(self, store, reopen):
+        late = WorkflowId("late")
+        graph = {"a": [], "b": [], "c": [], "d": []}
+        limits = Timeouts(queued=60, start=5)
+        changes = [accept(graph=graph, timeouts=limits, within=600), ready("a", "b", "c"), grant("b", "c")]
+        await store.commit([*OWNED, *changes, start("c")], AT)
+        await store.commit([accept(late, within=9), expire("workflow", workflow_id=late)], AT)
+        store, found = await reopen()
+        assert (await store.workflow(late)).timeout == 9
+        assert {task.timeouts for task in await store.tasks(W, -1, 9)} == {limits}
+        assert dict(found.deadlines) == {
+            waits("workflow"): 600.0,
+            waits("queued", "a"): 60.0,
+            waits("start", "b", 1): 5.0,
+        }
+
+    async def test_a_task_that_is_unknown_is_so_after_a_restart(self, store, reopen):
+        change = accept(graph={"a": []}, on_lost=OnLost.ASK)
+        await store.commit([*OWNED, change, ready("a"), grant("a"), start("a"), lose("a")], AT)
+        store, found = await reopen()
+        assert found.held == []
+        assert (await store.tasks(W, -1, 1))[0].state is TaskState.UNKNOWN
+        (outcome,) = await store.commit([resolve("a", "done", result={"n": 1})], AT)
+        assert outcome.status is Status.OK
+        assert await store.results(W, []) == {"a": {"n": 1}}
+        await check_rules(store)
