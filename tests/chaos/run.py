@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
 import time
 from collections import Counter
@@ -25,6 +26,8 @@ DRAIN_SECONDS = 60.0
 LOOK_SECONDS = 2.0
 AFTERMATH = 20.0
 """Seconds after its end in which a fault may still have effects: a lost hub, a lease."""
+BIRTH_SECONDS = 5.0
+"""In which a process, on a busy machine, may not have come to listening to signals."""
 COLLAPSE = "a bug has ended this process"
 
 
@@ -94,6 +97,7 @@ class Run:
         self.account = Account(options)
         self._troubles: list[Interval] = []
         self._names: dict[int, str] = {}  # process id -> daemon
+        self._started: dict[int, float] = {}  # process id -> monotonic time, of those started by faults
         self._away: set[str] = set()  # ended by us, and to be started again by us
         self._paused: set[str] = set()
         self._log = (directory / "faults.log").open("a")
@@ -229,14 +233,17 @@ class Run:
         if fault.kind == KILL:
             process.kill()
         else:
-            process.terminate()
             began = time.monotonic()
+            young = began - self._started.get(process.pid, -BIRTH_SECONDS) < BIRTH_SECONDS
+            process.terminate()
             while process.poll() is None and time.monotonic() - began < STOP_SECONDS:
                 await asyncio.sleep(0.05)
             self._say(
                 f"           {name} ended with {process.returncode} after {time.monotonic() - began:.1f} s"
             )
-            if process.returncode != 0:
+            # One that has hardly begun does not listen to signals yet; systemd takes that for a good end, too.
+            unborn = process.returncode == -signal.SIGTERM and young
+            if process.returncode != 0 and not unborn:
                 self.account.violations.append(
                     f"{name} was asked to end, and its exit code is {process.returncode} (None: it did not end "
                     f"within {STOP_SECONDS:g} s)"
@@ -250,6 +257,7 @@ class Run:
     def _start(self, name: str) -> None:
         self.daemons.start(name)
         self._names[self.daemons.processes[name].pid] = name
+        self._started[self.daemons.processes[name].pid] = time.monotonic()
 
     def _remember(self) -> None:
         self._names |= {process.pid: name for name, process in self.daemons.processes.items()}
