@@ -38,6 +38,8 @@ class ComponentRegistered(Event):
     """Those of the component's that the hub understands too."""
     heartbeat_interval: float
     """Seconds between two heartbeats."""
+    max_frame_bytes: int = 16 * 2**20
+    """A larger frame would cost the component its connection."""
     hub_id: str
     hub_version: str = ""
     registered_at: str = ""

@@ -20,9 +20,11 @@ from gleitzeitd.events import dependency_resolver as d
 from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import persistence as p
 from gleitzeitd.events import protocol_registry as r
+from gleitzeitd.events.codec import dumps
 from gleitzeitd.machines.base import Ask, Context, Effects, Note, Reply, caused
 from gleitzeitd.machines.feed import stamp_of
 from gleitzeitd.machines.follower import Follower
+from gleitzeitd.machines.parcels import parcels, value_problem, weight
 from gleitzeitd.machines.submission import Submission, digest
 from gleitzeitd.model.course import Course
 from gleitzeitd.model.document import read
@@ -302,6 +304,8 @@ class DependencyResolver(Follower):
                 lambda name: course.inputs if name == INPUTS else course.results[TaskId(name)],
                 python_keys=PYTHON_SOURCE.get(task.protocol, ()),
             )
+            if unfit := value_problem(parameters, dumps(parameters)):
+                raise errors.ParameterInvalid(f"its parameters are {unfit}")
         except errors.ParameterInvalid as problem:
             failed.append(SkippedTask(task_id=task.id, error=problem.info(), failed=True))
         else:
@@ -309,13 +313,13 @@ class DependencyResolver(Follower):
 
     def _make_ready(self, course: Course, ready: list[ReadyTask]) -> Effects:
         effects: Effects = []
-        size = self.settings.tasks_per_event
-        for start in range(0, len(ready), size):
+        most = self.settings.tasks_per_event
+        for part in parcels(ready, lambda task: weight(task.parameters), most=most):
             first = course.workflow_id not in self._analyzed
             self._analyzed.add(course.workflow_id)
             event = (d.WorkflowAnalyzed if first else d.DependenciesSatisfied)(
                 workflow_id=course.workflow_id,
-                tasks=ready[start : start + size],
+                tasks=part,
                 epoch=self._epoch(course.workflow_id),
                 cursor=self._cursor(course.workflow_id),
             )

@@ -379,6 +379,7 @@ class Hub(Machine):
             component_type=member.role,
             capabilities=[each for each in CAPABILITIES if each in event.capabilities],
             heartbeat_interval=self.settings.heartbeat_interval,
+            max_frame_bytes=self.settings.max_frame_bytes,
             hub_id=self.component_id,
             hub_version=self.version,
             registered_at=ctx.at,

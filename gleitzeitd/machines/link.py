@@ -15,7 +15,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from gleitzeitd.errors import ErrorInfo
+from gleitzeitd.errors import ErrorInfo, MalformedEvent
 from gleitzeitd.events import Envelope, Event, Kind
 from gleitzeitd.events import hub as h
 from gleitzeitd.events.codec import decode_body, encode_body
@@ -35,6 +35,7 @@ from gleitzeitd.machines.base import (
     SetTimer,
     Tell,
 )
+from gleitzeitd.machines.parcels import ASK_SHARE, FRAME_SIZE, frame_size
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json
 
@@ -49,6 +50,8 @@ FIRST_REPEAT = 1.0
 LAST_REPEAT = 5.0
 UNDELIVERED_REPEAT = 0.2
 """Seconds after which an ask is sent again that the hub could not deliver; doubles up to LAST_REPEAT."""
+ENVELOPE_SIZE = 8192
+"""Bytes of a frame that are left for what goes around a body."""
 _TIMER = "link/sweep"
 
 CONTROL = frozenset(
@@ -143,6 +146,7 @@ class Link:
     draining: bool = False
     started: bool = False
     _hubs: dict[str, bool] = field(default_factory=dict)  # connection -> registered
+    _limits: dict[str, int] = field(default_factory=dict)  # connection -> bytes of a frame
     _asks: OrderedDict[str, _OpenAsk] = field(default_factory=OrderedDict)
     _emissions: dict[str, str] = field(default_factory=dict)  # message_id -> key of the open ask
     _seen: OrderedDict[str, str] = field(default_factory=OrderedDict)  # message_id -> the hub it came by
@@ -267,6 +271,7 @@ class Link:
 
     def _registered(self, hub: str, event: h.ComponentRegistered, now: float, at: str) -> None:
         self._hubs[hub] = True
+        self._limits[hub] = event.max_frame_bytes
         self._out.append(Registered(hub, frozenset(event.capabilities)))
         before = list(self._asks.values())
         if not self.started:
@@ -277,7 +282,7 @@ class Link:
             if self._asks.get(entry.ask.key) is entry:  # not replaced just now
                 entry.delay, entry.undelivered = FIRST_REPEAT, False
                 entry.repeat_at = now + entry.delay
-                self._emit_ask(entry.ask.key, entry, at)
+                self._emit_ask(entry.ask.key, entry, now, at)
 
     def _heartbeat(self, hub: str, number: int, at: str) -> None:
         metrics, self.metrics = self.metrics, {}
@@ -301,7 +306,7 @@ class Link:
             entry.nobody_at.add(hub)
             others = [each for each, up in self._hubs.items() if up and each not in entry.nobody_at]
             if others:  # only all hubs together know that nobody is there
-                self._emit_ask(entry.ask.key, entry, at, others[0])
+                self._emit_ask(entry.ask.key, entry, now, at, others[0])
                 return
             entry.nobody_at.clear()
             if not entry.undelivered:
@@ -369,7 +374,7 @@ class Link:
                     FIRST_REPEAT,
                 )
                 self._asks[key] = entry
-                self._emit_ask(key, entry, at)
+                self._emit_ask(key, entry, now, at)
                 self._sweep()
             case CancelAsk(key):
                 self._close(key)
@@ -396,9 +401,9 @@ class Link:
         for entry in entries:
             entry.delay = min(entry.delay * 2, LAST_REPEAT)
             entry.repeat_at = now + entry.delay
-            self._emit_ask(entry.ask.key, entry, at)
+            self._emit_ask(entry.ask.key, entry, now, at)
 
-    def _emit_ask(self, key: str, entry: _OpenAsk, at: str, hub: str | None = None) -> None:
+    def _emit_ask(self, key: str, entry: _OpenAsk, now: float, at: str, hub: str | None = None) -> None:
         entry.hub = hub or self._hub(after=entry.hub)
         if entry.hub is None:
             return
@@ -408,7 +413,10 @@ class Link:
             self._emissions.pop(entry.emissions[0], None)
         entry.emissions.append(envelope.message_id)
         self._emissions[envelope.message_id] = key
-        self._route(entry.ask.event, envelope, entry.hub)
+        if not self._route(entry.ask.event, envelope, entry.hub, share=ASK_SHARE):
+            self._close(key)
+            error = MalformedEvent(entry.ask.event.name, "too large to be sent in one piece").info()
+            self._perform(self.machine.refused(entry.ask, error, now, at), now, at)
 
     def _sweep(self) -> None:
         if self._asks and not self._sweeping:
@@ -427,20 +435,30 @@ class Link:
             return up[(up.index(after) + 1) % len(up)]
         return up[0] if up else None
 
-    def _route(self, event: Event, envelope: Envelope, hub: str | None = None) -> None:
-        """Send by ``hub`` if that is up; whatever each hub has to know goes by all of them."""
+    def _route(self, event: Event, envelope: Envelope, hub: str | None = None, *, share: float = 1.0) -> bool:
+        """Send by ``hub`` if that is up; whatever each hub has to know goes by all of them.
+
+        False if it is larger than this share of what the hub takes.
+        """
         if event.name in TO_EVERY_HUB:
-            for each in [each for each, registered in self._hubs.items() if registered]:
+            up = [each for each, registered in self._hubs.items() if registered]
+            for each in up:
                 self._send(each, event, envelope)
-            return
+            return True
         if hub is None or not self._hubs.get(hub):
             hub = self._hub()
-        if hub is not None:
-            self._send(hub, event, envelope)
+        return hub is None or self._send(hub, event, envelope, share)
 
-    def _send(self, hub: str, event: Event, envelope: Envelope) -> None:
+    def _send(self, hub: str, event: Event, envelope: Envelope, share: float = 1.0) -> bool:
+        body = encode_body(event)
+        limit = int(self._limits.get(hub, FRAME_SIZE) * share) - ENVELOPE_SIZE
+        if (size := frame_size(body, limit)) > limit:
+            fields: dict[str, Json] = {"event": event.name, "size": size, "limit": limit}
+            self._out.append(Note("error", "an event is too large to be sent", fields))
+            return False
         control = event.kind is Kind.REPLY or event.name in CONTROL
-        self._out.append(Transmit(hub, event.name, envelope, encode_body(event), control))
+        self._out.append(Transmit(hub, event.name, envelope, body, control))
+        return True
 
     def _cause_correlation(self) -> str:
         return self._cause.correlation_id if self._cause is not None else self.new_correlation()

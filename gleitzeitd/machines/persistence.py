@@ -40,8 +40,9 @@ from gleitzeitd.machines.deadlines import PREFIX as DEADLINE
 from gleitzeitd.machines.deadlines import Deadlines
 from gleitzeitd.machines.feed import event_of
 from gleitzeitd.machines.owners import Owners
+from gleitzeitd.machines.parcels import parcels, weight
 from gleitzeitd.model import change as c
-from gleitzeitd.model.ledger import Attempt, Fact, Recovered, TaskKey
+from gleitzeitd.model.ledger import Attempt, Execution, Fact, Recovered, TaskKey
 from gleitzeitd.model.names import ComponentId, Role, WorkflowId
 from gleitzeitd.plain import Json
 
@@ -83,6 +84,10 @@ class Requests:
         query: p.QueryData
         blocked: list[Json]
         """What is known to hold the workflow up; it is kept nowhere else."""
+
+
+def _weight(execution: Execution) -> int:
+    return weight(execution.parameters)
 
 
 @dataclass(slots=True)
@@ -228,7 +233,8 @@ class Persistence(Machine):
         elif entry.asker is not None:
             saved = p.DataSaved(
                 status=outcome.status.value,
-                executions=outcome.executions,
+                # What does not fit is asked for again, and given again.
+                executions=next(parcels(outcome.executions, _weight, most=len(outcome.executions)), []),
                 refused=outcome.refused,
                 message=outcome.message,
             )

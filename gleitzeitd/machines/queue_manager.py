@@ -250,13 +250,19 @@ class QueueManager(Follower):
             return []
         match ctx.asked.event:
             case q.TaskAvailable():
-                return self._leased(event, ctx.now)
+                return self._leased(ctx.asked.event, event, ctx.now)
             case q.TaskPriorityChanged():
                 return self._reordered(ctx.asked.event, event, self._askers.pop(ctx.asked.key))
         return []
 
-    def _leased(self, event: p.DataSaved, now: float) -> Effects:
+    def _leased(self, asked: q.TaskAvailable, event: p.DataSaved, now: float) -> Effects:
         effects: Effects = []
+        answered = {(x.workflow_id, x.task_id) for x in event.executions}
+        answered |= {(wish.workflow_id, wish.task_id) for wish in event.refused}
+        left = [wish for wish in asked.leases if (wish.workflow_id, wish.task_id) not in answered]
+        left = [wish for wish in left if TaskKey(wish.workflow_id, wish.task_id) in self._leasing]
+        if answered and left:  # what did not fit into the answer is given again
+            effects += self._lease(asked.owned_shard, left)
         for execution in event.executions:
             self._take_back(TaskKey(execution.workflow_id, execution.task_id))
             engine = self._engines.setdefault(execution.engine_id, _Engine())

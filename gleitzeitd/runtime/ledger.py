@@ -205,11 +205,12 @@ class LedgerPerformer(Performer):
             _shard(query), None if query.after is None else WorkflowId(query.after), min(query.limit, 100)
         )
         items: list[Json] = []
-        tasks = 0
+        tasks = weight = 0
         for workflow in found:
             items.append(_taken_over(workflow.row, workflow.states))
             tasks += workflow.row.tasks
-            if tasks >= PAGE_TASKS:
+            weight += len(dumps(workflow.row.document)) + len(dumps(workflow.row.inputs))
+            if tasks >= PAGE_TASKS or weight >= PAGE_BYTES:
                 break
         more = len(items) < len(found) or len(found) == min(query.limit, 100)
         return _Page(items, items[-1]["workflow_id"] if items and more else None, number)
