@@ -50,6 +50,7 @@ from gleitzeitd.machines.base import (
     Request,
     SetTimer,
 )
+from gleitzeitd.machines.parcels import value_problem
 from gleitzeitd.model.ledger import OutputChunk
 from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId
 from gleitzeitd.model.problem import dotted
@@ -282,8 +283,9 @@ class ProviderMachine(Machine):
     def _result_size(self, name: str, result: Json) -> int:
         method: Method = self.protocol.methods[name]
         try:
-            size = _json_size(result)
-            problems = self._problems(method.returns, result, "result")
+            text = json.dumps(result, ensure_ascii=False, allow_nan=False)
+            size = len(text.encode())
+            problems = self._problems(method.returns, result, "result") or value_problem(result, text)
         except MalformedData as problem:
             raise ResultInvalid(f"{name}: the schema of its result cannot be used: {problem}") from None
         except (TypeError, ValueError, RecursionError) as problem:
@@ -426,12 +428,3 @@ def _info(answer: object) -> ErrorInfo:
             return answer.info()
         case _:
             return ExecutionFailed(f"{type(answer).__name__}: {answer}").info()
-
-
-def _json_size(result: Json) -> int:
-    """Bytes of ``result`` on the wire.
-
-    Raises:
-        TypeError, ValueError, RecursionError: it has no JSON form.
-    """
-    return len(json.dumps(result, ensure_ascii=False, allow_nan=False).encode())
