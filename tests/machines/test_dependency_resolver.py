@@ -8,7 +8,7 @@ from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import persistence as p
 from gleitzeitd.machines.dependency_resolver import DependencyResolver, Settings
 from gleitzeitd.model.document import read
-from gleitzeitd.model.ledger import FeedStamp, ReadyTask
+from gleitzeitd.model.ledger import FeedStamp, ReadyTask, Verdict
 from gleitzeitd.model.names import TaskId, WorkflowId, shard_of
 from gleitzeitd.plain import to_plain
 from tests.drive import CORRELATION, Dialogue, asks, notes, replies
@@ -329,6 +329,16 @@ def test_cancelling_is_answered_when_it_is_durable():
     asker = d.envelope
     key = next(key for key in d.asks if key.startswith("cancel_workflow/"))
     d.answer(p.DataSaved(status="ok"), key=key) << replies(p.DataSaved(status="ok"), to=asker)
+
+
+def test_a_verdict_is_answered_when_it_is_durable():
+    d = running()
+    order = d_.ResolveTask(workflow_id=W, task_id=TaskId("a"), verdict=Verdict.FAIL, attempt=1)
+    d.receive(order, source=CLIENT) << asks(order)
+    asker = d.envelope
+    key = next(key for key in d.asks if key.startswith("resolve_task/"))
+    saved = p.DataSaved(status="stale", message="a is running")
+    d.answer(saved, key=key) << replies(saved, to=asker)
 
 
 def test_the_status_of_what_has_ended_comes_from_the_ledger():

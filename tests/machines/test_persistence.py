@@ -10,12 +10,13 @@ from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import hub as h
 from gleitzeitd.events import persistence as p
 from gleitzeitd.events import queue_manager as q
-from gleitzeitd.machines.base import SetTimer
+from gleitzeitd.machines.base import CancelTimer, SetTimer
 from gleitzeitd.machines.persistence import Persistence, Requests, Settings
 from gleitzeitd.model import change as c
 from gleitzeitd.model.ledger import (
     Attempt,
     Audience,
+    Deadline,
     Execution,
     Fact,
     FeedStamp,
@@ -23,6 +24,8 @@ from gleitzeitd.model.ledger import (
     Recovered,
     ShardRow,
     TaskKey,
+    Verdict,
+    Waiting,
 )
 from gleitzeitd.model.names import SHARDS, ComponentId, Role, Shard, TaskId, WorkflowId, shard_of
 from tests.drive import Dialogue, calls, notes, replies, tells
@@ -299,3 +302,93 @@ def test_what_blocks_a_workflow_is_told_to_whoever_asks_until_it_is_over():
         (call,) = d.take()
         assert [item["reason"] for item in call.request.blocked] == reasons
         d.finish(call.call_id, p.DataRetrieved(items=[])) << replies(p.DataRetrieved, to="client")
+
+
+# --- timeouts, and what an operator says ------------------------------------------------------------
+
+
+def waits(kind, task="a", number=0):
+    return Deadline(Waiting(kind), W, TaskId(task), number)
+
+
+def about(task="a", **more):
+    return {"workflow_id": W, "task_id": TaskId(task), "attempt": 1, **more}
+
+
+def armed(*deadlines):
+    """A ledger that has found these when it was opened, each of 60 seconds."""
+    d = Dialogue(Persistence(ComponentId("persistence"), Settings()))
+    d.start().take()
+    d.finish("open", Recovered(shards=shard_rows(), deadlines=[(each, 60.0) for each in deadlines]))
+    d << notes("info", "the ledger is open")
+    for each in deadlines:
+        d << SetTimer(f"deadline/w/{each.task_id}", 60.0)
+    return d
+
+
+def committing(d):
+    d.settle()
+    (call,) = d.take()
+    return call.request.changes
+
+
+def test_a_wait_is_ended_when_its_timer_says_so_and_tried_again_if_the_store_cannot():
+    d = armed(waits("queued"))
+    d.expire("deadline/w/a") << notes("info", "a timeout is over")
+    assert committing(d) == [c.Expire(deadline=waits("queued"))]
+    d.finish("commit", StoreError("no")) << notes("error") << SetTimer("deadline/w/a", 1.0)
+
+
+def test_a_lease_ends_the_wait_in_the_queue_and_begins_the_one_for_the_start():
+    d = armed(waits("queued"))
+    d.receive(wishes("a"), source=QUEUE).settle() << calls(Requests.Commit)
+    outcome = granted("a")
+    outcome.deadlines.append((waits("start", number=1), 5.0))
+    d.finish("commit", [outcome]) << replies(p.DataSaved, to=QUEUE)
+    d << CancelTimer("deadline/w/a") << SetTimer("deadline/w/a", 5.0) << SWEEP
+    d.receive(started(), source=ENGINE).settle() << calls(Requests.Commit)
+    d.finish("commit", [c.Outcome()]) << replies(p.DataSaved, to=ENGINE) << CancelTimer("deadline/w/a")
+    assert d.machine.figures()["timeouts_armed"] == 0
+
+
+def test_an_outdated_start_ends_no_wait():
+    d = armed(waits("start", number=2))
+    d.receive(started(), source=ENGINE).settle() << calls(Requests.Commit)
+    d.finish("commit", [c.Outcome(status=c.Status.STALE)]) << replies(p.DataSaved, to=ENGINE)
+    assert d.machine.figures()["timeouts_armed"] == 1
+
+
+def test_an_end_of_a_workflow_forgets_all_that_was_waited_for():
+    d = armed(waits("workflow", ""), waits("queued", "a"), waits("queued", "b"))
+    d.receive(d_.WorkflowCancelled(workflow_id=W, epoch=1), source=RESOLVER).settle() << calls(
+        Requests.Commit
+    )
+    over = Fact(
+        name="workflow_cancelled",
+        workflow_id=W,
+        shard=N,
+        correlation_id="9" * 32,
+        audience=Audience.RESOLVER,
+        stamp=FeedStamp(number=1),
+        body={"workflow_id": W},
+    )
+    d.finish("commit", [c.Outcome(facts=[over])]) << replies(p.DataSaved) << tells(d_.WorkflowCancelled)
+    d << CancelTimer("deadline/w/") << CancelTimer("deadline/w/a") << CancelTimer("deadline/w/b")
+    assert d.machine.figures()["timeouts_armed"] == 0
+
+
+def test_an_engine_that_has_not_begun_in_time_is_told_once():
+    d = leased("a")
+    d.receive(started("z"), source=ENGINE).settle() << calls(Requests.Commit)
+    late = c.Outcome(released=[TaskKey(W, TaskId("a"))], cancel=[(attempt(), ENGINE)])
+    d.finish("commit", [late]) << replies(p.DataSaved, to=ENGINE)
+    d << tells(e.CancelTask, to=ENGINE, reason="it was taken back")
+    d.receive(inventory(attempt()), source=ENGINE).silent()
+
+
+def test_a_verdict_is_answered_when_it_is_durable():
+    d = ledger()
+    d.receive(d_.ResolveTask(**about(verdict=Verdict.DONE, result=7)), source=RESOLVER)
+    (change,) = committing(d)
+    assert change == c.ResolveTask(**about(verdict=Verdict.DONE, result=7))
+    d.finish("commit", [c.Outcome()]) << replies(p.DataSaved(status="ok"), to=RESOLVER)

@@ -171,6 +171,52 @@ async def test_a_call_that_outlives_its_timeout_is_ended_by_the_performer(monkey
     assert answer.error.code == TaskTimeout.code
 
 
+async def test_work_that_shows_no_sign_of_life_is_stopped_and_keeps_what_it_wrote():
+    async def script(call):
+        call.on_output("stdout", "hello")
+        await forever(call)
+
+    answer = await run(script, silence=0.02)
+    assert answer.error == TaskTimeout("neither output nor progress for 0.02 s; it was stopped").info()
+    assert answer.output == [OutputChunk(stream="stdout", text="hello")]
+
+
+async def test_a_provider_that_turns_its_stop_into_an_error_is_out_of_time_all_the_same():
+    async def script(call):
+        try:
+            await forever(call)
+        except asyncio.CancelledError:
+            raise ExecutionFailed("killed") from None
+
+    assert (await run(script, silence=0.02)).error.code == TaskTimeout.code
+
+
+@pytest.mark.parametrize("sign", ["output", "progress"])
+async def test_every_sign_of_life_begins_the_silence_anew(sign):
+    async def script(call):
+        ticks = asyncio.Queue()
+        for n in range(1, 9):
+            asyncio.get_running_loop().call_later(0.05 * n, ticks.put_nowait, n)
+        for _ in range(8):
+            n = await ticks.get()
+            if sign == "output":
+                call.on_output("stdout", str(n))
+            else:
+                call.on_progress(n / 8, "")
+        return "done"
+
+    assert (await run(script, silence=0.3)).result == "done"
+
+
+async def test_a_silent_call_that_is_cancelled_is_cancelled():
+    async with Bench(Scripted(forever)) as bench:
+        bench.perform(silence=60.0)
+        await bench.provider.begun.wait()
+        bench.performer.cancel("c")
+        _, answer = await bench.answer()
+    assert answer.error.code == TaskCancelled.code
+
+
 # --- cancelling and stopping
 
 
