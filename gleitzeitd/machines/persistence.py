@@ -124,7 +124,7 @@ class Persistence(Machine):
     _suspects: list[_Pending] = field(default_factory=list)  # one of them made a transaction fail
     _leases: dict[Attempt, _Lease] = field(default_factory=dict)
     _held: dict[TaskKey, Attempt] = field(default_factory=dict)
-    _held_by: dict[ComponentId, set[Attempt]] = field(default_factory=dict)
+    _held_by: dict[ComponentId, dict[Attempt, None]] = field(default_factory=dict)
     _cancelling: dict[Attempt, ComponentId] = field(default_factory=dict)
     _waking: dict[str, _Pending] = field(default_factory=dict)  # by timer
     _deadlines: Deadlines = field(default_factory=Deadlines)
@@ -272,7 +272,7 @@ class Persistence(Machine):
     def _lease(self, attempt: Attempt, engine: ComponentId, now: float) -> None:
         self._leases[attempt] = _Lease(engine, now + self.settings.lease_seconds, now)
         self._held[attempt.key] = attempt
-        self._held_by.setdefault(engine, set()).add(attempt)
+        self._held_by.setdefault(engine, {})[attempt] = None
 
     def _release(self, key: TaskKey) -> None:
         attempt = self._held.pop(key, None)
@@ -281,7 +281,7 @@ class Persistence(Machine):
         lease = self._leases.pop(attempt)
         self._cancelling.pop(attempt, None)
         held = self._held_by[lease.engine]
-        held.discard(attempt)
+        held.pop(attempt, None)
         if not held:
             del self._held_by[lease.engine]
 
