@@ -91,8 +91,8 @@ DAMAGES = {
         "the one before it is",
     ),
     "a task ended twice": (
-        "INSERT INTO feed SELECT max(id) + 1, workflow, name, audience, 0, 0, 0, task, body FROM feed "
-        "WHERE name = 'task_completed' AND workflow > 2",
+        "INSERT INTO feed SELECT (SELECT max(id) + 1 FROM feed), workflow, name, audience, 0, 0, 0, task, body "
+        "FROM feed WHERE name = 'task_completed' AND workflow > 2 LIMIT 1",
         "the facts that end it are",
     ),
 }

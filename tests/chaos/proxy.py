@@ -90,6 +90,8 @@ class Proxy:
                 if all(task.result() for task in done):  # an end was closed, and the other side may know
                     self._drop(writer)
                     self._drop(to_hub[1])
+        except asyncio.CancelledError:
+            pass  # by stop(); the server's own callback would take it for an error
         finally:
             self._drop(writer)
             self._drop(to_hub[1])

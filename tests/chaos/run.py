@@ -38,8 +38,9 @@ class Options:
     seconds: float
     seed: int
     per_minute: float = 50.0
-    under_way: int = 8
-    """Workflows under way at once, per client."""
+    under_way: int = 4
+    """Workflows under way at once, per client. What runs in a process that is killed runs again, so this
+    decides how many executions each fault costs."""
     pause: float = 0.2
     """Seconds between the end of one and the next."""
 

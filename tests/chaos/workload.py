@@ -132,7 +132,7 @@ class Shapes:
 
     def _waits(self, plan: Plan) -> None:
         for n in range(2):
-            seconds = round(self._random.uniform(0.2, 0.6), 3)
+            seconds = round(self._random.uniform(0.1, 0.4), 3)
             plan.add(f"w{n}", plus=self._random.randrange(MODULUS), seconds=seconds)
 
     def _graph(self, plan: Plan) -> None:
