@@ -20,6 +20,8 @@ class ProviderInfo:
     """Calls that it runs at once."""
     health: str = "unknown"
     """``ok``, ``unknown``, or what is wrong."""
+    epoch: int = 0
+    """Of its process; 0 if it has not said."""
 
 
 @event(

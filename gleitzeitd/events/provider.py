@@ -31,6 +31,8 @@ class ExecuteMethod(Event):
     """Seconds that the work may be without output and progress; then the provider ends it."""
     alone: bool = False
     """Run nothing else meanwhile: the task may be what has killed providers before."""
+    epoch: int = 0
+    """Of the provider's process that is meant; another one refuses, since it knows nothing of the call."""
     keep: float = 60.0
     """Seconds for which the answer is to be kept for a repeat."""
 

@@ -14,7 +14,6 @@ start, so that what may have run is never taken for what has not.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -41,6 +40,7 @@ from gleitzeitd.machines.base import (
     Tell,
     caused,
 )
+from gleitzeitd.machines.room import DISCONNECTED_SECONDS, UNREACHABLE_SECONDS, Room
 from gleitzeitd.model.ledger import Attempt, Execution
 from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId
 from gleitzeitd.plain import Json
@@ -74,6 +74,8 @@ class _Run:
     """The ``message_id`` of the order to run it."""
     phase: _Phase = _Phase.WAITING
     provider: ComponentId | None = None
+    epoch: int = 0
+    """Of the provider's process."""
     error: ErrorInfo | None = None
     """Why it is being ended, where the provider does not know."""
 
@@ -85,6 +87,13 @@ class _Run:
 _TICK = "request"
 _HAND_BACK = "hand back"
 TICK_SECONDS = 1.0
+
+
+_HANDED_BACK = errors.ProviderOverloaded("the engine is shutting down; the task is handed back").info()
+
+
+def _lost(why: str) -> ErrorInfo:
+    return errors.ProviderNotAvailable(why).info()
 
 
 def _name(attempt: Attempt) -> str:
@@ -101,8 +110,7 @@ class ExecutionEngine(Machine):
     settings: Settings = Settings()
     _runs: dict[Attempt, _Run] = field(default_factory=dict)
     _waiting: dict[str, dict[Attempt, None]] = field(default_factory=dict)  # protocol -> in order
-    _providers: dict[ComponentId, r.ProviderInfo] = field(default_factory=dict)
-    _calls: Counter[ComponentId] = field(default_factory=Counter)
+    _room: Room = field(default_factory=Room)
     _received: dict[ComponentId, int] = field(default_factory=dict)
     _told: tuple[int, dict[str, int], int] | None = None
     _arrived: int = 0
@@ -121,21 +129,11 @@ class ExecutionEngine(Machine):
     def _capacity(self) -> Tell:
         return Tell(e.CapacityUpdate(slots=self.settings.slots, draining=self._draining))
 
-    def _room(self) -> dict[str, int]:
-        room: dict[str, int] = {}
-        for provider in self._providers.values():
-            left = max(provider.capacity - self._calls[provider.component_id], 0)
-            room[provider.protocol] = room.get(provider.protocol, 0) + left
-        for protocol, waiting in self._waiting.items():
-            if protocol in room:
-                room[protocol] = max(room[protocol] - len(waiting), 0)
-        return room
-
     def _request(self, *, always: bool) -> Effects:
         if self._draining:
             return []
         free = max(self.settings.slots - len(self._runs), 0)
-        room = self._room()
+        room = self._room.left({name: len(waiting) for name, waiting in self._waiting.items()})
         # What has arrived counts, too: to the queue manager it is on its way until it hears otherwise.
         told = (free, room, self._arrived)
         if not always and told == self._told:
@@ -152,51 +150,60 @@ class ExecutionEngine(Machine):
     def on_provider_found(self, event: r.ProviderFound, ctx: Context) -> Effects:
         if ctx.asked is None:
             return []
-        self._providers = {info.component_id: info for info in event.providers}
+        self._room.know_only(event.providers)
         return self._dispatch(list(self._waiting), ctx.at)
 
     def on_provider_registered(self, event: r.ProviderRegistered, ctx: Context) -> Effects:
-        self._providers[event.provider.component_id] = event.provider
-        return self._dispatch([event.provider.protocol], ctx.at)
+        self._room.know(event.provider)
+        again = self._order_again(event.provider.component_id, other_than=event.provider.epoch)
+        return again + self._dispatch([event.provider.protocol], ctx.at)
 
     def on_component_disconnected(self, event: h.ComponentDisconnected, ctx: Context) -> Effects:
         if event.component_type is Role.QUEUE_MANAGER:
             self._received.pop(event.component_id, None)  # both sides count anew
         if event.component_type is not Role.PROVIDER:
             return []
-        return self._provider_gone(event.component_id, "its connection ended", ctx.at)
+        self._room.doubt(event.component_id, ctx.now + DISCONNECTED_SECONDS)
+        return self._not_begun(event.component_id, ctx.at) + self._order_again(event.component_id)
+
+    def _order_again(self, provider: ComponentId, other_than: int = 0) -> Effects:
+        """Make the calls in a provider again, at once: its connection has ended, or its process is another.
+
+        One that is still there, by another hub or by a new connection, takes the repeat for what it is. A
+        process that was started again refuses what its former self was asked; where nobody is, hubs say so.
+        """
+        return [
+            self._order(run)
+            for run in self._runs.values()
+            if run.provider == provider
+            and run.phase in (_Phase.CALLING, _Phase.ENDING)
+            and (not other_than or other_than != run.epoch)
+        ]
 
     def undeliverable(
         self, notice: h.NoComponentsAvailable, asked: Ask | None, now: float, at: str
     ) -> Effects:
+        """A provider may be on its way back to a hub that was started again: it has some time."""
         orders = (v.ExecuteMethod, v.CancelMethod)
         if asked is None or not isinstance(asked.event, orders) or asked.to is None:
             return []
+        if now < self._room.doubt(asked.to, now + UNREACHABLE_SECONDS):
+            return []
         return self._provider_gone(asked.to, "it is not connected", at)
 
+    def _not_begun(self, provider: ComponentId, at: str) -> Effects:
+        early = errors.ProviderOverloaded(f"{provider} went away before the call").info()
+        starting = [run for run in self._runs.values() if run.phase is _Phase.STARTING]
+        return [x for run in starting if run.provider == provider for x in self._report_error(run, early, at)]
+
     def _provider_gone(self, provider: ComponentId, why: str, at: str) -> Effects:
-        self._providers.pop(provider, None)
-        effects: Effects = []
+        self._room.forget(provider)
+        effects = self._not_begun(provider, at)
         for run in [run for run in self._runs.values() if run.provider == provider]:
-            if run.phase is _Phase.STARTING:
-                early = errors.ProviderOverloaded(f"{provider} went away before the call: {why}")
-                effects += self._report_error(run, early.info(), at)
-            elif run.phase in (_Phase.CALLING, _Phase.ENDING):
+            if run.phase in (_Phase.CALLING, _Phase.ENDING):
                 lost = errors.ProviderNotAvailable(f"{provider} went away during the call: {why}")
                 effects += self._report_error(run, run.error or lost.info(), at)
-        self._calls.pop(provider, None)
         return effects
-
-    def _provider_for(self, protocol: str) -> ComponentId | None:
-        """The one with most room; None if none has any."""
-        best: ComponentId | None = None
-        most = 0
-        for provider in self._providers.values():
-            if provider.protocol == protocol:
-                left = provider.capacity - self._calls[provider.component_id]
-                if left > most:
-                    best, most = provider.component_id, left
-        return best
 
     def _dispatch(self, protocols: Iterable[str], at: str) -> Effects:
         """Call providers with attempts that wait for room."""
@@ -204,7 +211,7 @@ class ExecutionEngine(Machine):
         for protocol in protocols:
             waiting = self._waiting.get(protocol, {})
             while waiting:
-                provider = self._provider_for(protocol)
+                provider = self._room.best(protocol)
                 if provider is None:
                     break
                 attempt = next(iter(waiting))
@@ -226,13 +233,13 @@ class ExecutionEngine(Machine):
             return []
         self._runs[run.attempt] = run
         if self._draining:
-            return self._hand_back(run, ctx.at)
+            return caused(self._report_error(run, _HANDED_BACK, ctx.at), run.cause)
         self._waiting.setdefault(task.protocol, {})[run.attempt] = None
         return self._dispatch([task.protocol], ctx.at)
 
     def _call(self, run: _Run, provider: ComponentId, at: str) -> Effects:
-        run.provider = provider
-        self._calls[provider] += 1
+        run.provider, run.epoch = provider, self._room.epoch(provider)
+        self._room.take(provider)
         task, name = run.task, _name(run.attempt)
         started = e.TaskStarted(
             workflow_id=task.workflow_id,
@@ -251,27 +258,37 @@ class ExecutionEngine(Machine):
 
     def _execute(self, run: _Run) -> Effects:
         run.phase = _Phase.CALLING
-        task, name = run.task, _name(run.attempt)
-        work = v.ExecuteMethod(
-            workflow_id=task.workflow_id,
-            task_id=task.task_id,
-            attempt=task.attempt,
-            method=task.method,
-            parameters=task.parameters,
-            timeout=task.timeout,
-            silence=task.silence,
-            alone=task.alone,
-        )
-        call = Ask(f"call/{name}", work, to=run.provider, correlation_id=run.correlation_id, cause=run.cause)
-        if task.timeout is None:
-            return [call]
-        return [call, SetTimer(f"deadline/{name}", task.timeout + self.settings.overtime_seconds)]
+        if run.task.timeout is None:
+            return [self._order(run)]
+        limit = run.task.timeout + self.settings.overtime_seconds
+        return [self._order(run), SetTimer(f"deadline/{_name(run.attempt)}", limit)]
+
+    def _order(self, run: _Run) -> Ask:
+        """What the provider is asked now: to do the work or, in the place of that, to end it."""
+        task = run.task
+        if run.phase is _Phase.ENDING:
+            order: Event = self._cancel_method(run, run.error.message if run.error is not None else "")
+        else:
+            order = v.ExecuteMethod(
+                workflow_id=task.workflow_id,
+                task_id=task.task_id,
+                attempt=task.attempt,
+                method=task.method,
+                parameters=task.parameters,
+                timeout=task.timeout,
+                silence=task.silence,
+                alone=task.alone,
+                epoch=run.epoch,
+            )
+        key = f"call/{_name(run.attempt)}"
+        return Ask(key, order, to=run.provider, correlation_id=run.correlation_id, cause=run.cause)
 
     def _run_of(self, event: v.MethodResult | v.ProviderError, ctx: Context) -> _Run | None:
         """The attempt that is answered, if it is the provider called that answers."""
         run = self._runs.get(Attempt(event.workflow_id, event.task_id, event.attempt))
         if run is None or run.provider != ctx.envelope.source_component:
             return None
+        self._room.heard(run.provider)
         return run if run.phase in (_Phase.CALLING, _Phase.ENDING) else None
 
     def on_method_result(self, event: v.MethodResult, ctx: Context) -> Effects:
@@ -334,7 +351,7 @@ class ExecutionEngine(Machine):
             waiting.pop(run.attempt, None)
         if run.phase in (_Phase.WAITING, _Phase.REPORTING) or run.provider is None:
             return []
-        self._calls[run.provider] -= 1
+        self._room.give_back(run.provider)
         name = _name(run.attempt)
         effects: Effects = [CancelAsk(f"call/{name}")]
         if run.task.timeout is not None or run.phase is _Phase.ENDING:
@@ -379,7 +396,7 @@ class ExecutionEngine(Machine):
             return []
         fields: dict[str, Json] = {"event": ctx.asked.event.name, "error": str(event.error)}
         effects: Effects = [Note("error", "the ledger refused", fields)]
-        if isinstance(ctx.asked.event, (e.TaskCompleted, e.TaskFailed)):
+        if isinstance(ctx.asked.event, (e.TaskStarted, e.TaskCompleted, e.TaskFailed)):
             self._forget(ctx.asked.event)
         return effects
 
@@ -396,13 +413,16 @@ class ExecutionEngine(Machine):
                 run = self._runs.get(Attempt(event.workflow_id, event.task_id, event.attempt))
                 if run is not None:
                     effects += self._report_error(run, error, at)
-            case e.TaskFailed():
+            case e.TaskStarted() | e.TaskFailed():
                 self._forget(event)
         return effects
 
-    def _forget(self, event: e.TaskCompleted | e.TaskFailed) -> None:
+    def _forget(self, event: e.TaskStarted | e.TaskCompleted | e.TaskFailed) -> None:
         """No longer listed in the inventory, the attempt is taken back by the ledger."""
-        self._runs.pop(Attempt(event.workflow_id, event.task_id, event.attempt), None)
+        run = self._runs.get(Attempt(event.workflow_id, event.task_id, event.attempt))
+        if run is not None and (run.phase is _Phase.STARTING or not isinstance(event, e.TaskStarted)):
+            self._leave_provider(run)
+            del self._runs[run.attempt]
 
     # --- ending work before its time --------------------------------------------------------------------
 
@@ -427,13 +447,8 @@ class ExecutionEngine(Machine):
         if run.phase is _Phase.ENDING:
             return []
         run.phase, run.error = _Phase.ENDING, error
-        name = _name(run.attempt)
-        order = self._cancel_method(run, error.message)
-        return [
-            # In place of the call, which must not be asked for again from here on.
-            Ask(f"call/{name}", order, to=run.provider, correlation_id=run.correlation_id),
-            SetTimer(f"deadline/{name}", self.settings.overtime_seconds),
-        ]
+        timer = SetTimer(f"deadline/{_name(run.attempt)}", self.settings.overtime_seconds)
+        return [self._order(run), timer]
 
     def timer_expired(self, key: str, now: float, at: str) -> Effects:
         if key == _TICK:
@@ -441,8 +456,8 @@ class ExecutionEngine(Machine):
         if key == _HAND_BACK:
             effects: Effects = []
             for run in [run for run in self._runs.values() if run.phase is _Phase.CALLING]:
-                lost = self._lost("the engine is shutting down; the work was ended")
-                ended = self._end_call(run, lost if run.task.once else self._ending_error())
+                lost = _lost("the engine is shutting down; the work was ended")
+                ended = self._end_call(run, lost if run.task.once else _HANDED_BACK)
                 effects += caused(ended, run.cause)
             return effects
         workflow_id, task_id, number = key.removeprefix("deadline/").rsplit("/", 2)
@@ -455,25 +470,14 @@ class ExecutionEngine(Machine):
             return caused(self._end_call(run, timeout.info()), run.cause)
         error = run.error or timeout.info()
         if run.task.once:  # its work may go on, and only whoever knows the task can judge that
-            error = self._lost(f"{run.provider} has not ended the work in time: {error.message}")
+            error = _lost(f"{run.provider} has not ended the work in time: {error.message}")
         return caused(self._report_error(run, error, at), run.cause)
-
-    @staticmethod
-    def _lost(why: str) -> ErrorInfo:
-        return errors.ProviderNotAvailable(why).info()
-
-    @staticmethod
-    def _ending_error() -> ErrorInfo:
-        return errors.ProviderOverloaded("the engine is shutting down; the task is handed back").info()
-
-    def _hand_back(self, run: _Run, at: str) -> Effects:
-        return caused(self._report_error(run, self._ending_error(), at), run.cause)
 
     def drain(self, now: float, at: str) -> Effects:
         self._draining = True
         effects: Effects = [self._capacity(), SetTimer(_HAND_BACK, self.settings.hand_back_seconds)]
         for run in [x for x in self._runs.values() if x.phase in (_Phase.WAITING, _Phase.STARTING)]:
-            effects += self._hand_back(run, at)
+            effects += caused(self._report_error(run, _HANDED_BACK, at), run.cause)
         return effects
 
     def drained(self) -> bool:
@@ -493,5 +497,5 @@ class ExecutionEngine(Machine):
             "slots": self.settings.slots,
             "completed": self._completed,
             "failed": self._failed,
-            "providers": len(self._providers),
+            "providers": len(self._room),
         }

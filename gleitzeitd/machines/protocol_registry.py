@@ -189,6 +189,7 @@ class ProtocolRegistry(Machine):
             protocol=provider.protocol,
             capacity=provider.capacity if well else 0,
             health=provider.health,
+            epoch=provider.epoch,
         )
 
     # --- health -------------------------------------------------------------------------------

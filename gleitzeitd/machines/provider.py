@@ -30,6 +30,7 @@ from gleitzeitd.errors import (
     MalformedData,
     MethodNotSupported,
     ParameterInvalid,
+    ProviderNotAvailable,
     ProviderOverloaded,
     ResultInvalid,
     TaskCancelled,
@@ -214,6 +215,8 @@ class ProviderMachine(Machine):
         return self._begin()
 
     def _refusal(self, event: v.ExecuteMethod) -> TaskError | None:
+        if event.epoch not in (0, self.epoch):
+            return ProviderNotAvailable(f"{self.component_id} has been started again since the call was made")
         if not self._in_service:
             return ProviderOverloaded(f"{self.component_id} takes no more calls: it is going out of service")
         backlog = self.capacity if self.settings.backlog is None else self.settings.backlog

@@ -18,6 +18,7 @@ from gleitzeitd.events import provider as v
 from gleitzeitd.events import queue_manager as q
 from gleitzeitd.machines.base import Ask, CancelAsk, CancelTimer, SetTimer
 from gleitzeitd.machines.execution_engine import ExecutionEngine, Settings
+from gleitzeitd.machines.room import DISCONNECTED_SECONDS, UNREACHABLE_SECONDS
 from gleitzeitd.model.ledger import Execution
 from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId
 from tests.drive import Dialogue, asks, notes, tells
@@ -43,7 +44,7 @@ def engine(*providers, slots=2):
     return d
 
 
-def execute(task="a", attempt=1, timeout=None, number=1, protocol=ECHO):
+def execute(task="a", attempt=1, timeout=None, number=1, protocol=ECHO, **more):
     run = Execution(
         workflow_id=W,
         task_id=TaskId(task),
@@ -53,6 +54,7 @@ def execute(task="a", attempt=1, timeout=None, number=1, protocol=ECHO):
         protocol=protocol,
         parameters={"n": 1},
         timeout=timeout,
+        **more,
     )
     return q.ExecuteTask(task=run, number=number)
 
@@ -151,15 +153,35 @@ def test_an_outdated_attempt_is_ended_and_nobody_is_told():
 def test_a_provider_that_went_away_is_reported_for_each_of_its_calls():
     d = calling()
     gone = h.ComponentDisconnected(component_id=P1, component_type=Role.PROVIDER, reason="")
-    d.receive(gone, source="hub")
+    d.receive(gone, source="hub") << asks(v.ExecuteMethod, key="call/w/a/1", to=P1)
+    notice = h.NoComponentsAvailable(event="execute_method", component_id=P1)
+    d.undeliverable(notice, "call/w/a/1").silent()
+    d.after(DISCONNECTED_SECONDS).undeliverable(notice, "call/w/a/1")
     reported(d, e.TaskFailed)
 
 
-def test_a_call_that_nobody_can_get_is_reported():
+def test_a_provider_with_another_connection_goes_on_with_its_calls():
+    d = calling()
+    gone = h.ComponentDisconnected(component_id=P1, component_type=Role.PROVIDER, reason="")
+    d.receive(gone, source="hub") << asks(v.ExecuteMethod, key="call/w/a/1", to=P1)
+    d.receive(result(), source=P1)
+    reported(d, e.TaskCompleted)
+
+
+def test_a_call_that_nobody_can_get_is_reported_when_connections_had_time_to_come_back():
     d = calling()
     notice = h.NoComponentsAvailable(event="execute_method", component_id=P1)
-    d.undeliverable(notice, "call/w/a/1")
+    d.undeliverable(notice, "call/w/a/1").silent()
+    d.after(UNREACHABLE_SECONDS / 2).undeliverable(notice, "call/w/a/1").silent()
+    d.after(UNREACHABLE_SECONDS / 2).undeliverable(notice, "call/w/a/1")
     reported(d, e.TaskFailed)
+
+
+def test_a_provider_that_was_started_again_is_asked_at_once_and_refuses():
+    d = calling()
+    again = r.ProviderInfo(component_id=P1, protocol="echo/v1", capacity=4, epoch=99)
+    d.receive(r.ProviderRegistered(provider=again), source="registry")
+    d << asks(v.ExecuteMethod, key="call/w/a/1", to=P1)
 
 
 def test_a_call_that_the_hub_refuses_has_failed():
@@ -260,6 +282,84 @@ def test_a_late_answer_to_the_start_changes_nothing(status):
     assert d.machine.load() == 1
 
 
+# --- what must not run twice ------------------------------------------------------------------------
+
+
+def starting(**more):
+    """An engine whose task ``a`` may not run twice, and is about to begin."""
+    d = engine(provider())
+    d.receive(execute(once=True, **more), source=QUEUE) << asks(e.TaskStarted, key="start/w/a/1")
+    return d
+
+
+def ends_with(d, problem):
+    """The message of the error with which the attempt ends."""
+    *_, end = d.take()
+    assert isinstance(end.event, e.TaskFailed)
+    assert end.event.error.name == problem.name
+    return end.event.error.message
+
+
+@pytest.mark.parametrize("status", ["ok", "duplicate"])
+def test_the_provider_is_called_when_the_start_is_durable(status):
+    d = starting(timeout=9, silence=3)
+    d.answer(p.DataSaved(status=status), key="start/w/a/1")
+    d << asks(v.ExecuteMethod, key="call/w/a/1", to=P1, timeout=9, silence=3)
+    d << SetTimer("deadline/w/a/1", 14.0)
+    d.receive(result(), source=P1)
+    reported(d, e.TaskCompleted, timer=True)
+
+
+def test_an_outdated_start_of_what_may_not_run_twice_calls_nobody():
+    d = starting()
+    d.answer(p.DataSaved(status="stale"), key="start/w/a/1") << notes("warning")
+    assert not any(isinstance(effect, Ask) for effect in d.take())
+    assert d.machine.inventory() == []
+    d.receive(execute("b"), source=QUEUE)
+    called(d, "b")
+
+
+def test_what_has_not_begun_is_handed_back_when_its_provider_goes_away():
+    d = starting()
+    gone = h.ComponentDisconnected(component_id=P1, component_type=Role.PROVIDER)
+    d.receive(gone, source="hub")
+    assert "before the call" in ends_with(d, errors.ProviderOverloaded)
+
+
+def test_what_has_not_begun_is_handed_back_or_cancelled_at_once():
+    d = starting()
+    d.receive(e.CancelTask(**about()), source="persistence")
+    ends_with(d, errors.TaskCancelled)
+    d = starting()
+    d.drain()
+    ends_with(d, errors.ProviderOverloaded)
+
+
+def test_work_that_a_draining_engine_ends_is_lost_and_not_handed_back():
+    d = starting()
+    d.answer(p.DataSaved(status="ok"), key="start/w/a/1") << asks(v.ExecuteMethod)
+    d.drain().take()
+    d.expire("hand back").take()
+    d.receive(error(errors.TaskCancelled("ended")), source=P1)
+    assert "shutting down" in ends_with(d, errors.ProviderNotAvailable)
+
+
+def test_work_that_a_provider_does_not_end_may_go_on_and_is_lost():
+    d = starting(timeout=9)
+    d.answer(p.DataSaved(status="ok"), key="start/w/a/1").take()
+    d.expire("deadline/w/a/1").take()
+    d.expire("deadline/w/a/1")
+    assert "has not ended the work" in ends_with(d, errors.ProviderNotAvailable)
+
+
+def test_a_start_that_nobody_takes_is_given_up():
+    d = starting()
+    d.refuse("start/w/a/1", TOO_LARGE) << notes("error")
+    assert d.machine.inventory() == []
+    d.receive(execute("b"), source=QUEUE)
+    called(d, "b")
+
+
 # --- beside a model -------------------------------------------------------------------------------
 
 TASKS = st.sampled_from(["a", "b", "c", "d"])
@@ -285,10 +385,11 @@ class Beside(RuleBasedStateMachine):
             key = (getattr(event, "task_id", None), getattr(event, "attempt", None))
             if isinstance(event, v.ExecuteMethod):
                 assert key in self.held
-                assert key not in self.calls
+                assert self.calls.get(key, effect.to) == effect.to, "one attempt is in two providers"
                 self.calls[key] = effect.to
                 running = Counter(self.calls.values())
-                assert running[effect.to] <= self.capacity[effect.to], "over a provider's capacity"
+                capacity = self.capacity.get(effect.to, running[effect.to])
+                assert running[effect.to] <= capacity, "over a provider's capacity"
             elif isinstance(event, (e.TaskCompleted, e.TaskFailed)):
                 self.calls.pop(key, None)
                 self.ended[key] += 1
@@ -320,6 +421,13 @@ class Beside(RuleBasedStateMachine):
         gone = h.ComponentDisconnected(component_id=name, component_type=Role.PROVIDER, reason="")
         self.d.receive(gone, source="hub")
         self.look()
+        self.d.after(DISCONNECTED_SECONDS)
+        notice = h.NoComponentsAvailable(event="execute_method", component_id=name)
+        for task, attempt in orphans:
+            key = f"call/w/{task}/{attempt}"
+            if key in self.d.asks:
+                self.d.undeliverable(notice, key)
+                self.look()
         assert all(self.ended[key] == 1 for key in orphans)
 
     @rule(task=TASKS, good=st.booleans(), name=st.sampled_from(PROVIDERS))

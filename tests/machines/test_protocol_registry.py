@@ -39,8 +39,10 @@ def serve(d, provider=P1, protocol=PYTHON, capacity=2, epoch=0):
     return d
 
 
-def info(provider=P1, protocol="python/v1", capacity=2, health="unknown"):
-    return r.ProviderInfo(component_id=provider, protocol=protocol, capacity=capacity, health=health)
+def info(provider=P1, protocol="python/v1", capacity=2, health="unknown", epoch=0):
+    return r.ProviderInfo(
+        component_id=provider, protocol=protocol, capacity=capacity, health=health, epoch=epoch
+    )
 
 
 def gone(provider, epoch=0, role=Role.PROVIDER):
@@ -165,7 +167,7 @@ def test_a_provider_that_disconnects_is_forgotten_and_its_protocol_is_not():
 def test_the_late_end_of_an_earlier_process_removes_nothing():
     d = serve(registry(), epoch=5)
     d.receive(gone(P1, epoch=4)).silent()
-    assert found(d).providers == [info()]
+    assert found(d).providers == [info(epoch=5)]
 
 
 def test_a_provider_that_is_still_there_by_another_hub_is_told_to_register_again():
@@ -222,7 +224,7 @@ def test_a_provider_that_starts_anew_starts_well():
     health(d, P1, "no disk").take()
     assert found(d).providers[0].capacity == 0
     assert found(serve(d, epoch=1)).providers[0].capacity == 0
-    assert found(serve(d, epoch=2)).providers == [info()]
+    assert found(serve(d, epoch=2)).providers == [info(epoch=2)]
 
 
 def test_the_machine_handles_what_is_delivered_to_registries():

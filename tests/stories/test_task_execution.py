@@ -85,6 +85,7 @@ def test_a_task_that_was_lost_with_its_provider_runs_again():
     story.until(lambda: story.cluster.executions["w", "a"] == 1)
     story.rests().tells(LEASED)
     story.cluster.kill("provider-1")
+    story.until(lambda: story.cluster.delivered["task_lost"] > 0)
     story.rests().tells("""
         engine-1    -> persistence  save_result (task_failed)
         persistence -> engine-1     data_saved
