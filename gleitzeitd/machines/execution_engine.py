@@ -455,16 +455,15 @@ class ExecutionEngine(Machine):
             return [SetTimer(_TICK, TICK_SECONDS), *self._request(always=True)]
         if key == _HAND_BACK:
             effects: Effects = []
-            for run in [run for run in self._runs.values() if run.phase is _Phase.CALLING]:
-                lost = _lost("the engine is shutting down; the work was ended")
-                ended = self._end_call(run, lost if run.task.once else _HANDED_BACK)
-                effects += caused(ended, run.cause)
+            lost = _lost("the engine is shutting down; the work was ended")
+            for called in [run for run in self._runs.values() if run.phase is _Phase.CALLING]:
+                ended = self._end_call(called, lost if called.task.once else _HANDED_BACK)
+                effects += caused(ended, called.cause)
             return effects
         workflow_id, task_id, number = key.removeprefix("deadline/").rsplit("/", 2)
-        run_or_none = self._runs.get(Attempt(WorkflowId(workflow_id), TaskId(task_id), int(number)))
-        if run_or_none is None or run_or_none.phase is _Phase.REPORTING:
+        run = self._runs.get(Attempt(WorkflowId(workflow_id), TaskId(task_id), int(number)))
+        if run is None or run.phase is _Phase.REPORTING:
             return []
-        run = run_or_none
         timeout = errors.TaskTimeout(f"the attempt took longer than its timeout of {run.task.timeout} s")
         if run.phase is _Phase.CALLING:
             return caused(self._end_call(run, timeout.info()), run.cause)
