@@ -269,3 +269,44 @@ def test_the_embedded_run_needs_no_daemon(tmp_path: Path) -> None:
         env=environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert json.loads(again.stdout) == json.loads(run.stdout), again.stderr
+
+
+async def test_a_workflow_whose_time_is_over_leaves_no_process(daemons: Daemons, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    # One process in the background, and one in a session of its own besides.
+    script = f"sleep 301 & echo $! >> {pids}; setsid sleep 302 & echo $! >> {pids}; wait"
+    document = {
+        "timeout": 4,
+        "tasks": [
+            {"id": "a", "method": "shell/execute", "parameters": {"script": script}, "timeout": 600},
+            {"id": "b", "method": "echo/echo", "dependencies": ["a"]},
+        ],
+    }
+    async with daemons.client() as client:
+        result = await asyncio.wait_for(client.run(document), 60)
+        assert result.status == "failed"
+        assert result.error is not None
+        assert result.error.name == "WORKFLOW_TIMEOUT"
+        assert {task.status for task in result.tasks.values()} == {"cancelled"}
+        left = [pid for pid in map(int, pids.read_text().split()) if psutil.pid_exists(pid)]
+        assert len(pids.read_text().split()) == 2
+        assert not [pid for pid in left if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+    code, out, err = await gleitzeit(daemons, "why", result.workflow_id, "b")
+    assert code == 0, err
+    assert "it took longer than its timeout of 4 s" in out
+
+
+async def test_a_task_that_falls_silent_is_ended_and_tried_again(daemons: Daemons, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    script = f"if [ -e {mark} ]; then echo spoken; else touch {mark}; echo begun; sleep 303; fi"
+    task = {
+        "id": "a",
+        "method": "shell/execute",
+        "parameters": {"script": script},
+        "timeouts": {"silence": 1},
+        "retry": {"max_attempts": 2, "base_delay": 0.1, "on": ["TASK_TIMEOUT"]},
+    }
+    async with daemons.client() as client:
+        result = await asyncio.wait_for(client.run({"tasks": [task]}), 60)
+    assert result.status == "completed", result
+    assert result.tasks["a"].attempt == 2
