@@ -145,9 +145,15 @@ def _waiting(options: Options) -> Callable[[str], None]:
     def say(because: str) -> None:
         if because not in said and not options.as_json:
             said.add(because)
-            options.tell(f"waiting: {because}")
+            options.tell(f"waiting: {because}; gleitzeit status shows who is missing")
 
     return say
+
+
+def say_where(session: Session) -> None:
+    """That what is shown of the system is only what runs without a hub, if it is so."""
+    if session.embedded and not session.options.as_json:
+        session.options.tell("no hub is set (--hub, GLEITZEIT_HUB_URL); in this process there would be:")
 
 
 def online(

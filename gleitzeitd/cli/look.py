@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gleitzeitd.cli.connection import Session, online
+from gleitzeitd.cli.connection import Session, online, say_where
 from gleitzeitd.cli.identify import find_workflow, known_task
 from gleitzeitd.cli.options import command, connection_options
 from gleitzeitd.cli.outcome import last_line, outcome_lines
@@ -78,6 +78,7 @@ def status(workflow: str | None) -> None:
 
 @online
 async def _overall(session: Session) -> None:
+    say_where(session)
     components = await session.client.components()
     roles: dict[str, list[str]] = {role.value: [] for role in Role if role is not Role.CLIENT}
     for component in components:

@@ -20,7 +20,7 @@ from gleitzeitd.errors import GleitzeitError, WorkflowConflict, WorkflowInvalid
 from gleitzeitd.model.problem import Problem
 from gleitzeitd.model.report import WorkflowResult
 from gleitzeitd.model.workflow import Workflow
-from gleitzeitd.plain import Json
+from gleitzeitd.plain import Json, did_you_mean
 from gleitzeitd.workflow_file import WorkflowFile
 
 if TYPE_CHECKING:
@@ -123,6 +123,8 @@ async def _run(session: Session, prepared: Prepared, timeout: float | None) -> i
         submitted.append(by_system)
         progress.begin(f"{prepared.workflow_id}: {plural(len(prepared.workflow.tasks), 'task')}")
 
+    if session.embedded:
+        await _check_served(session, prepared)
     try:
         with progress:
             async with asyncio.timeout(timeout):
@@ -149,6 +151,26 @@ async def _run(session: Session, prepared: Prepared, timeout: float | None) -> i
             click.echo(f"{prepared.workflow_id} was submitted before; this is what became of it", err=True)
     _finish(session, result)
     return 0 if result.completed else FAILED
+
+
+async def _check_served(session: Session, prepared: Prepared) -> None:
+    """To a hub a provider may come later; to this process none will.
+
+    Raises:
+        WorkflowInvalid: nobody serves a method, and it would wait for ever.
+    """
+    served = {each.protocol for each in (await session.client.protocols()).providers}
+    problems = [
+        Problem(
+            path=("tasks", number, "method"),
+            message=f"nobody serves {task.protocol} here{did_you_mean(task.protocol, served)}; with --hub "
+            "a provider of one's own can",
+        )
+        for number, task in enumerate(prepared.workflow.tasks)
+        if task.protocol not in served
+    ]
+    if problems and served:
+        raise FileRefused(prepared.file, problems)
 
 
 def _progress(options: Options, prepared: Prepared) -> Progress:

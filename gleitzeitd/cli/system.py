@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from gleitzeitd.cli.connection import Session, online, working
+from gleitzeitd.cli.connection import Session, online, say_where, working
 from gleitzeitd.cli.options import command, connection_options
 from gleitzeitd.cli.show import (
     Column,
@@ -45,6 +45,7 @@ def components() -> None:
 
 @online
 async def _components(session: Session) -> None:
+    say_where(session)
     found = await session.client.components()
     if session.options.as_json:
         click.echo(as_json({"components": [component_plain(each) for each in found]}))
@@ -119,6 +120,7 @@ def protocols(name: str | None) -> None:
 
 @working
 async def _protocols(session: Session, name: str | None) -> None:
+    say_where(session)
     answer = await session.client.protocols()
     if name is None:
         if session.options.as_json:
@@ -216,6 +218,7 @@ def providers() -> None:
 
 @working
 async def _providers(session: Session) -> None:
+    say_where(session)
     found = (await session.client.protocols()).providers
     by_id = {each.component_id: each for each in await session.client.components()}
     if session.options.as_json:
@@ -265,6 +268,7 @@ def queues() -> None:
 
 @online
 async def _queues(session: Session) -> None:
+    say_where(session)
     managers = [
         each for each in await session.client.components() if each.component_type is Role.QUEUE_MANAGER
     ]
@@ -292,7 +296,10 @@ def figures(component: ComponentInfo) -> dict[str, Json]:
 
 
 def _values(found: dict[str, Json], names: Iterable[str]) -> list[str]:
-    return [
-        value if isinstance(value, str) else as_json(value, indent=None)
-        for value in (found.get(name, "") for name in names)
-    ]
+    return [_figure(found.get(name, "")) for name in names]
+
+
+def _figure(value: Json) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_figure(each)}" for name, each in value.items())
+    return value if isinstance(value, str) else as_json(value, indent=None)

@@ -12,10 +12,11 @@ from gleitzeitd import errors
 from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.events import dependency_resolver as d
 from gleitzeitd.events import execution_engine as e
+from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.events import provider as v
 from gleitzeitd.machines.client import Published
 from gleitzeitd.model.ledger import OutputChunk, ReadyTask
-from gleitzeitd.model.names import TaskId, WorkflowId
+from gleitzeitd.model.names import ComponentId, TaskId, WorkflowId
 from gleitzeitd.model.problem import Problem
 from tests.cli.fake_client import AT, FakeClient, a_task, a_workflow, call
 
@@ -177,6 +178,18 @@ def test_a_timeout_without_a_hub_cancels(file: str) -> None:
     result = call(client, "run", file, "--id", "w", "--timeout", "3")
     assert result.exit_code == 1
     assert ("cancel", "w", "not finished after 3.0 s") in client.done
+
+
+def test_a_method_that_nobody_serves_is_refused_where_nobody_can_come(file: str) -> None:
+    provider = r.ProviderInfo(component_id=ComponentId("p"), protocol="ecko/v1", capacity=1, health="ok")
+    client = FakeClient([a_workflow("w")], [a_task("a")], embedded=True)
+    client.protocol_list = r.ProtocolList(protocols=[], providers=[provider])
+    result = call(client, "run", file)
+    assert result.exit_code == 2
+    assert f"{file}:7:5: tasks[0].method: nobody serves echo/v1 here, did you mean ecko/v1?" in result.stderr
+    assert not client.done
+    client.embedded = False
+    assert call(client, "run", file).exit_code == 0
 
 
 def test_submit_prints_the_id(file: str) -> None:

@@ -114,8 +114,17 @@ def test_providers_show_load_and_capacity() -> None:
 def test_queues_show_the_figures_of_their_managers() -> None:
     assert words("queues") == [
         ["QUEUE", "MANAGER", "SHARDS", "WAITING", "BY", "PROTOCOL"],
-        ["queue-1", "0-2", "7", "7", '{"echo/v1":', "7}"],
+        ["queue-1", "0-2", "7", "7", "echo/v1", "7"],
     ]
+
+
+@pytest.mark.parametrize("name", ["components", "protocols", "providers", "queues", "status"])
+def test_what_runs_without_a_hub_is_not_taken_for_one(name: str) -> None:
+    fake = client()
+    assert "no hub is set" not in call(fake, name).stderr
+    fake.embedded = True
+    assert "no hub is set" in call(fake, name).stderr
+    assert not call(fake, name, "--json").stderr
 
 
 def test_nobody_there_comes_with_the_command_that_helps() -> None:
