@@ -9,6 +9,10 @@
 Every node is a ``Link`` with its machine, and a performer that takes simulated time. Legs are in order,
 as TCP is; a killed node loses what is in memory and on the wire; the store survives. Invariants are
 checked after every commit, at every call of a provider, and at the end.
+
+A process, node or hub, can be stopped for a while, and its clock can go wrong; a node can be cut off from a
+hub, in either direction: what is sent meanwhile arrives late, as by TCP, or not at all, and both ends take
+the connection to be up until they notice.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import count
 from typing import Any
 
@@ -52,12 +57,14 @@ from gleitzeitd.model.ledger import ENDED, TaskState
 from gleitzeitd.model.names import ComponentId, Role, WorkflowId
 from gleitzeitd.model.protocol import Method, Protocol
 from gleitzeitd.providers.schema import problems
+from gleitzeitd.runtime.connection import FIRST_DELAY, LAST_DELAY, LOOKS, STABLE
 from gleitzeitd.runtime.ledger import LedgerPerformer
 from gleitzeitd.stores.memory import MemoryStore
 
 ECHO = Protocol(name="echo/v1", methods={"echo/echo": Method(), "echo/fail": Method()})
 AT = "2026-01-01T00:00:00.000Z"
-RECONNECT = 0.1
+LOOK = 5.0 / LOOKS
+"""Seconds between two looks at a hub: as the component's settings have it."""
 
 
 def ran(coroutine: Any) -> Any:
@@ -77,6 +84,26 @@ class Network:
     """Seconds, at most."""
     loss: float = 0.0
     duplicates: float = 0.0
+
+
+@dataclass(frozen=True)
+class Disk:
+    """How the store does."""
+
+    fastest: float = 0.0005
+    """Seconds until a commit or a page is there."""
+    slowest: float = 0.004
+    fails: float = 0.0
+    """Probability that it cannot: nothing has happened then."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """No way from a node to a hub, or back."""
+
+    until: float
+    loses: bool
+    """What is sent meanwhile is lost; else it comes late."""
 
 
 class Violation(AssertionError):
@@ -133,6 +160,8 @@ class Node:
     connections: dict[str, str] = field(default_factory=dict)  # hub -> connection
     cancelled: set[tuple[str, str, int]] = field(default_factory=set)
     """Attempts that this process has been told to end."""
+    silent: dict[str, int] = field(default_factory=dict)  # connection -> looks at it since something came
+    failures: dict[str, int] = field(default_factory=dict)  # hub -> connections in a row that did not last
 
     @property
     def machine(self) -> Machine:
@@ -140,13 +169,20 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, seed: int, network: Network | None = None) -> None:
+    def __init__(self, seed: int, network: Network | None = None, store: WatchedStore | None = None) -> None:
         self.rng = random.Random(seed)
         self.network = network or Network()
+        self.disk = Disk()
         self.now = 0.0
         self.nodes: dict[str, Node] = {}
         self.hubs: dict[str, hb.Hub] = {}
-        self.store = WatchedStore()
+        self.rates: dict[str, float] = {}
+        """Of processes: seconds of their clock per second."""
+        self.stopped: dict[str, float] = {}
+        """Processes to when they go on."""
+        self.cuts: dict[tuple[str, str, str], Cut] = {}
+        """Node, hub, and ``up`` (to the hub) or ``down``."""
+        self.store = store or WatchedStore()
         self.executions: Counter[tuple[str, str]] = Counter()
         self.attempts: Counter[tuple[str, str, int]] = Counter()
         self.answers: dict[str, Any] = {}
@@ -167,7 +203,7 @@ class Cluster:
     def add_hub(self, name: str = "hub") -> None:
         hub = self.hubs[name] = hb.Hub(ComponentId(name), hb.Settings())
         self._alive_hubs[name] = next(self._n)
-        self._perform_hub(name, hub.start(self.now, AT))
+        self._perform_hub(name, hub.start(self.clock(name), AT))
 
     def add(self, name: str, make: Callable[[int], Machine], role: Role) -> Node:
         epoch = next(self._n)
@@ -181,12 +217,22 @@ class Cluster:
         return Link(make(epoch), identity, lambda: f"{next(self._n):032x}")
 
     def add_all(
-        self, *, resolvers: int = 1, queue_managers: int = 1, engines: int = 1, providers: int = 1
+        self,
+        *,
+        resolvers: int = 1,
+        queue_managers: int = 1,
+        engines: int = 1,
+        providers: int = 1,
+        registries: int = 1,
+        hubs: int = 1,
     ) -> None:
-        self.add_hub()
+        for name in ["hub"] if hubs == 1 else [f"hub-{i}" for i in range(1, hubs + 1)]:
+            self.add_hub(name)
         cid = ComponentId
         self.add("persistence", lambda _: pe.Persistence(cid("persistence")), Role.PERSISTENCE)
-        self.add("registry", lambda _: ProtocolRegistry(cid("registry")), Role.PROTOCOL_REGISTRY)
+        for i in range(1, registries + 1):
+            name = "registry" if i == 1 else f"registry-{i}"
+            self.add(name, lambda _, name=name: ProtocolRegistry(cid(name)), Role.PROTOCOL_REGISTRY)
         for i in range(1, resolvers + 1):
             name = f"resolver-{i}"
             self.add(
@@ -224,8 +270,9 @@ class Cluster:
         node.alive = False
         node.timers.clear()
         node.calls.clear()
+        self.stopped.pop(name, None)
         for hub, connection in node.connections.items():
-            self._at(self.network.delay, self._hub_lost, hub, self._alive_hubs[hub], connection)
+            self._tell_hub(node, hub, connection, "killed")
         node.connections.clear()
 
     def restart(self, name: str) -> None:
@@ -235,20 +282,68 @@ class Cluster:
         node.cancelled.clear()
         node.link = self._link(name, node.make, node.link.identity.role, node.epoch)
         node.alive = True
+        node.failures.clear()
         for hub in self.hubs:
             self._connect(node, hub)
 
     def kill_hub(self, name: str, down: float) -> None:
         """A hub ends without a word, and starts empty ``down`` seconds later."""
+        if not self._alive_hubs[name]:
+            return
         self._alive_hubs[name] = 0
+        self.stopped.pop(name, None)
         for node in self.nodes.values():
             if name in node.connections:
-                self._at(self.network.delay, self._link_lost, node, name, node.connections[name])
+                self._tell_node(node, name, node.connections[name])
         self._at(down, self._restart_hub, name)
+
+    def end_hub(self, name: str, down: float) -> None:
+        """A hub is asked to end: it says goodbye, serves for a moment, and starts empty later."""
+        if self._alive_hubs[name] and self.stopped.get(name, 0.0) <= self.now:
+            self._perform_hub(name, self.hubs[name].drain(self.clock(name), AT))
+            self._at(self.rng.uniform(0.05, 0.5), self._end_hub, name, self._alive_hubs[name], down)
+
+    def _end_hub(self, name: str, generation: int, down: float) -> None:
+        if self._alive_hubs[name] == generation:
+            self.kill_hub(name, down)
 
     def _restart_hub(self, name: str) -> None:
         self._hub_timers = {k: v for k, v in self._hub_timers.items() if k[0] != name}
         self.add_hub(name)
+
+    def stop(self, name: str, seconds: float) -> None:
+        """SIGSTOP, and SIGCONT later: what comes meanwhile waits, timers are late, the clock goes on."""
+        self.stopped[name] = max(self.stopped.get(name, 0.0), self.now + seconds)
+
+    def cut(self, node: str, hub: str, ways: tuple[str, ...], seconds: float, *, loses: bool) -> None:
+        for way in ways:
+            self.cuts[node, hub, way] = Cut(self.now + seconds, loses)
+
+    def heal(self) -> None:
+        """All faults end; who is down stays down, and who is stopped goes on in its time."""
+        self.cuts.clear()
+        self.network = Network()
+        self.disk = Disk()
+
+    def _is_stopped(self, name: str, call: Callable[..., None], *args: Any) -> bool:
+        """Whether a process is stopped; then the call comes when it goes on."""
+        until = self.stopped.get(name, 0.0)
+        if until <= self.now:
+            return False
+        self._at(until - self.now + 1e-9, call, *args)
+        return True
+
+    def clock(self, name: str) -> float:
+        """The monotonic clock of a process."""
+        return self.now * self.rates.get(name, 1.0)
+
+    def _after(self, name: str, delay: float, call: Callable[..., None], *args: Any) -> None:
+        """As :meth:`_at`, by the clock of a process."""
+        self._at(delay / self.rates.get(name, 1.0), call, *args)
+
+    def _cut(self, node: str, hub: str, way: str) -> Cut | None:
+        cut = self.cuts.get((node, hub, way))
+        return cut if cut is not None and cut.until > self.now else None
 
     # --- running --------------------------------------------------------------------------------
 
@@ -265,55 +360,112 @@ class Cluster:
             call(*args)
         return condition()
 
+    def call_later(self, delay: float, call: Callable[..., Any], *args: Any) -> None:
+        """Have something done after so many seconds: a fault, or its end."""
+        self._at(delay, call, *args)
+
     def _at(self, delay: float, call: Callable[..., None], *args: Any) -> None:
         heapq.heappush(self._agenda, (self.now + delay, next(self._n), call, args))
 
-    def _leg(self, a: str, b: str) -> float:
+    def _leg(self, connection: str, hub: str, way: str) -> float:
         """Seconds that a message takes; none overtakes another on the same leg."""
-        at = max(self.now + self.rng.random() * self.network.delay, self._legs.get((a, b), 0.0) + 1e-7)
-        self._legs[a, b] = at
+        at = self.now + self.rng.random() * self.network.delay
+        if cut := self._cut(connection.split("@")[0], hub, way):
+            # TCP sends again with growing pauses, which may go on for a while after the end of the cut.
+            at = max(at, cut.until + self.rng.random() * 0.5)
+        at = max(at, self._legs.get((connection, way), 0.0) + 1e-7)
+        self._legs[connection, way] = at
         return at - self.now
 
-    def _copies(self) -> int:
-        if self.rng.random() < self.network.loss:
+    def _copies(self, node: str, hub: str, way: str) -> int:
+        cut = self._cut(node, hub, way)
+        if (cut and cut.loses) or self.rng.random() < self.network.loss:
             return 0
         return 2 if self.rng.random() < self.network.duplicates else 1
 
     # --- connections ------------------------------------------------------------------------------
 
     def _connect(self, node: Node, hub: str) -> None:
-        if not self._alive_hubs[hub]:
-            self._at(RECONNECT, self._reconnect, node, node.epoch, hub)
+        if self._is_stopped(node.name, self._reconnect, node, node.epoch, hub):
             return
+        if not self._alive_hubs[hub]:
+            self._reconnect_later(node, hub)
+            return
+        if self._is_stopped(hub, self._reconnect, node, node.epoch, hub):
+            return  # it is accepted by the kernel, and waits
+        for way in ("up", "down"):
+            if cut := self._cut(node.name, hub, way):
+                self._at(cut.until - self.now + self.rng.random(), self._reconnect, node, node.epoch, hub)
+                return
         connection = node.connections[hub] = f"{node.name}@{next(self._n)}"
         identity = node.link.identity
-        self._perform_hub(hub, self.hubs[hub].opened(connection, "127.0.0.1"))
-        effects = self.hubs[hub].connected(connection, identity.component_id, identity.role.value)
+        effects = self.hubs[hub].opened(connection, "127.0.0.1")
+        if any(isinstance(effect, Disconnect) for effect in effects):
+            del node.connections[hub]
+            self._reconnect_later(node, hub)
+            return
+        effects += self.hubs[hub].connected(connection, identity.component_id, identity.role.value)
         self._perform_hub(hub, effects)
-        self._perform(node, node.link.connected(hub, self.now, AT))
+        node.silent = {each: node.silent.get(each, 0) for each in node.connections.values()}
+        self._after(node.name, LOOK, self._look, node, hub, connection, self.now)
+        self._perform(node, node.link.connected(hub, self.clock(node.name), AT))
 
     def _reconnect(self, node: Node, epoch: int, hub: str) -> None:
-        if node.alive and node.epoch == epoch:
+        if node.alive and node.epoch == epoch and hub not in node.connections:
             self._connect(node, hub)
 
+    def _reconnect_later(self, node: Node, hub: str) -> None:
+        failures = node.failures[hub] = node.failures.get(hub, -1) + 1
+        delay = self.rng.uniform(0, min(LAST_DELAY, FIRST_DELAY * 2.0 ** min(failures, 16)))
+        self._after(node.name, delay + 1e-6, self._reconnect, node, node.epoch, hub)
+
+    def _look(self, node: Node, hub: str, connection: str, since: float) -> None:
+        """Looks are counted, not seconds: as the component does it."""
+        if not node.alive or node.connections.get(hub) != connection:
+            return
+        if self._is_stopped(node.name, self._look, node, hub, connection, since):
+            return
+        if self.now - since > STABLE:
+            node.failures.pop(hub, None)
+        node.silent[connection] = node.silent.get(connection, 0) + 1
+        if node.silent[connection] > LOOKS:
+            self._tell_hub(node, hub, connection, "left")
+            self._link_lost(node, hub, connection)
+            return
+        self._after(node.name, LOOK, self._look, node, hub, connection, since)
+
+    def _tell_hub(self, node: Node, hub: str, connection: str, reason: str) -> None:
+        """The end of a connection goes the way of its messages."""
+        leg = self._leg(connection, hub, "up")
+        self._at(leg, self._hub_lost, hub, self._alive_hubs[hub], connection)
+
+    def _tell_node(self, node: Node, hub: str, connection: str) -> None:
+        self._at(self._leg(connection, hub, "down"), self._link_lost, node, hub, connection)
+
     def _hub_lost(self, hub: str, generation: int, connection: str) -> None:
-        if self._alive_hubs[hub] == generation:
+        if self._alive_hubs[hub] != generation:
+            return
+        if not self._is_stopped(hub, self._hub_lost, hub, generation, connection):
             self._perform_hub(hub, self.hubs[hub].disconnected(connection, "killed"))
 
     def _link_lost(self, node: Node, hub: str, connection: str) -> None:
-        if node.alive and node.connections.get(hub) == connection:
+        if not node.alive or node.connections.get(hub) != connection:
+            return
+        if not self._is_stopped(node.name, self._link_lost, node, hub, connection):
             del node.connections[hub]
             self._perform(node, node.link.disconnected(hub))
-            self._at(RECONNECT, self._reconnect, node, node.epoch, hub)
+            self._reconnect_later(node, hub)
 
     # --- hubs -------------------------------------------------------------------------------------
 
     def _at_hub(
         self, hub: str, generation: int, node: Node, connection: str, name: str, envelope: Any, body: str
     ) -> None:
-        if self._alive_hubs[hub] != generation or node.connections.get(hub) != connection:
+        if self._alive_hubs[hub] != generation:
             return
-        effects = self.hubs[hub].received(connection, name, envelope, body, self.now, AT)
+        if self._is_stopped(hub, self._at_hub, hub, generation, node, connection, name, envelope, body):
+            return
+        effects = self.hubs[hub].received(connection, name, envelope, body, self.clock(hub), AT)
         self._perform_hub(hub, effects, envelope, body)
 
     def _perform_hub(self, hub: str, effects: Effects, envelope: Any = None, body: str = "") -> None:
@@ -337,12 +489,11 @@ class Cluster:
                         )
                 case SetTimer(key, delay):
                     token = self._hub_timers[hub, key] = next(self._n)
-                    self._at(delay, self._hub_timer, hub, key, token)
+                    self._after(hub, delay, self._hub_timer, hub, key, token)
                 case CancelTimer(key):
                     self._hub_timers.pop((hub, key), None)
                 case Disconnect(connection):
-                    node = self.nodes[connection.split("@")[0]]
-                    self._at(self.network.delay, self._link_lost, node, hub, connection)
+                    self._tell_node(self.nodes[connection.split("@")[0]], hub, connection)
                     self._at(0, self._hub_lost, hub, self._alive_hubs[hub], connection)
                 case Note():
                     self.notes.append(effect)
@@ -350,33 +501,50 @@ class Cluster:
                     raise AssertionError(effect)
 
     def _hub_timer(self, hub: str, key: str, token: int) -> None:
-        if self._hub_timers.get((hub, key)) == token and self._alive_hubs[hub]:
+        if self._hub_timers.get((hub, key)) != token or not self._alive_hubs[hub]:
+            return
+        if not self._is_stopped(hub, self._hub_timer, hub, key, token):
             del self._hub_timers[hub, key]
-            self._perform_hub(hub, self.hubs[hub].timer_expired(key, self.now, AT))
+            self._perform_hub(hub, self.hubs[hub].timer_expired(key, self.clock(hub), AT))
 
     def _from_hub(self, hub: str, connection: str, name: str, envelope: Any, body: str) -> None:
         node = self.nodes[connection.split("@")[0]]
-        for _ in range(1 if name == "component_registered" else self._copies()):
-            self._at(self._leg(hub, connection), self._deliver, node, connection, hub, name, envelope, body)
+        first = name == "component_registered"
+        for _ in range(1 if first else self._copies(node.name, hub, "down")):
+            leg = self._leg(connection, hub, "down")
+            self._at(leg, self._deliver, node, connection, hub, name, envelope, body)
 
     # --- nodes ------------------------------------------------------------------------------------
 
     def _deliver(self, node: Node, connection: str, hub: str, name: str, envelope: Any, body: str) -> None:
         if not node.alive or node.connections.get(hub) != connection:
             return
+        if self._is_stopped(node.name, self._deliver, node, connection, hub, name, envelope, body):
+            return
+        node.silent[connection] = 0
         self.delivered[name] += 1
-        said = f"{name} ({fact})" if (fact := envelope.get("_fact")) else name
-        self.trace.append(f"{self.now:9.3f} {envelope['_source_component']:>12} -> {node.name:<12} {said}")
+        self._record(node, hub, name, envelope, body)
         if envelope.get("_fact") is None and name not in ("batch",):
-            assert node.link.identity.role in receivers(name) or name in _SESSION, (name, node.name)
+            assert node.link.identity.role in _receivers(name) or name in _SESSION, (name, node.name)
         if name in ("cancel_task", "cancel_method"):
             node.cancelled.add(_attempt(body))
         parsed = envelope_from_plain(envelope, name)
-        self._perform(node, node.link.received(hub, name, parsed, body, self.now, AT))
+        self._perform(node, node.link.received(hub, name, parsed, body, self.clock(node.name), AT))
         self._settle(node)
 
+    def _record(self, node: Node, hub: str, name: str, envelope: Any, body: str) -> None:
+        """A delivery, for whoever wants to know what has happened."""
+        said = f"{name} ({fact})" if (fact := envelope.get("_fact")) else name
+        self.trace.append(f"{self.now:9.3f} {envelope['_source_component']:>12} -> {node.name:<12} {said}")
+
+    def _sent(self, node: Node, name: str, envelope: Envelope, body: str) -> None:
+        """A node has sent something: for whoever watches over what it may say."""
+
+    def _published(self, topic: str, event: Any) -> None:
+        """A client has been told something about what it watches."""
+
     def _settle(self, node: Node) -> None:
-        self._perform(node, node.link.settle(self.now, AT))
+        self._perform(node, node.link.settle(self.clock(node.name), AT))
 
     def _perform(self, node: Node, actions: Actions) -> None:
         for action in actions:
@@ -386,14 +554,16 @@ class Cluster:
                         raise Violation(f"{node.name} orders what it was told to end: {body}")
                     plain = envelope_to_plain(envelope)
                     generation, connection = self._alive_hubs[hub], node.connections[hub]
-                    for _ in range(1 if name == "register_component" else self._copies()):
-                        leg = self._leg(connection, hub)
+                    self._sent(node, name, envelope, body)
+                    first = name == "register_component"
+                    for _ in range(1 if first else self._copies(node.name, hub, "up")):
+                        leg = self._leg(connection, hub, "up")
                         self._at(
                             leg, self._at_hub, hub, generation, node, connection, name, dict(plain), body
                         )
                 case SetTimer(key, delay):
                     token = node.timers[key] = next(self._n)
-                    self._at(delay, self._expire, node, key, token)
+                    self._after(node.name, delay, self._expire, node, key, token)
                 case CancelTimer(key):
                     node.timers.pop(key, None)
                 case Call(call_id, request):
@@ -402,6 +572,7 @@ class Cluster:
                     if call_id in node.calls:
                         self._at(0.01, self._finish, node, call_id, node.calls[call_id], _cancelled())
                 case Leave(hub):
+                    self._tell_hub(node, hub, node.connections[hub], "left")
                     self._link_lost(node, hub, node.connections[hub])
                 case Note():
                     self.notes.append(action)
@@ -411,15 +582,19 @@ class Cluster:
                     raise Violation(f"{node.name} was refused: {error}")
 
     def _expire(self, node: Node, key: str, token: int) -> None:
-        if node.alive and node.timers.get(key) == token:
+        if not node.alive or node.timers.get(key) != token:
+            return
+        if not self._is_stopped(node.name, self._expire, node, key, token):
             del node.timers[key]
-            self._perform(node, node.link.timer_expired(key, self.now, AT))
+            self._perform(node, node.link.timer_expired(key, self.clock(node.name), AT))
             self._settle(node)
 
     def _finish(self, node: Node, call_id: str, token: int, answer: Any) -> None:
-        if node.alive and node.calls.get(call_id) == token:
+        if not node.alive or node.calls.get(call_id) != token:
+            return
+        if not self._is_stopped(node.name, self._finish, node, call_id, token, answer):
             del node.calls[call_id]
-            self._perform(node, node.link.call_finished(call_id, answer, self.now, AT))
+            self._perform(node, node.link.call_finished(call_id, answer, self.clock(node.name), AT))
             self._settle(node)
 
     # --- performers -------------------------------------------------------------------------------
@@ -429,7 +604,8 @@ class Cluster:
         match request:
             case pe.Requests.Open() | pe.Requests.Commit() | pe.Requests.Read():
                 # Killed before this moment, nothing was committed; after it, it was, and nobody is told.
-                self._at(self.rng.uniform(0.0005, 0.004), self._store, node, call_id, token, request)
+                seconds = self.rng.uniform(self.disk.fastest, self.disk.slowest)
+                self._at(seconds, self._store, node, call_id, token, request)
             case pr.Work():
                 seconds, answer = self.work(request)
                 key = (request.workflow_id, request.task_id)
@@ -443,6 +619,7 @@ class Cluster:
                 self._at(0.001, self._finish, node, call_id, token, "ok")
             case cl.Published(event):
                 self.published.setdefault(call_id, []).append(event)
+                self._published(call_id, event)
             case cl.Answered(event):
                 self.answers[call_id] = event
             case cl.Undelivered() | cl.RefusedByHub():
@@ -453,8 +630,13 @@ class Cluster:
     def _store(self, node: Node, call_id: str, token: int, request: Any) -> None:
         if not node.alive or node.calls.get(call_id) != token:
             return
+        if self._is_stopped(node.name, self._store, node, call_id, token, request):
+            return
         performer = LedgerPerformer(self.store)
-        if isinstance(request, pe.Requests.Open):
+        answer: Any
+        if self.rng.random() < self.disk.fails and not isinstance(request, pe.Requests.Open):
+            answer = errors.StoreError("disk full")
+        elif isinstance(request, pe.Requests.Open):
             answer = ran(self.store.open())
         else:
             answer = ran(performer.answer(request))
@@ -474,12 +656,13 @@ class Cluster:
         assert isinstance(machine, cl.Client)
         event = SubmitWorkflow(workflow_id=WorkflowId(workflow_id), workflow=document, inputs=inputs or {})
         effects = machine.ask(f"submit {workflow_id}", event) + machine.watch(workflow_id)
-        self._perform(node, node.link.perform(effects, self.now, AT))
+        self._perform(node, node.link.perform(effects, self.clock("client"), AT))
 
     def ask(self, request_id: str, event: Any) -> None:
         node = self.nodes["client"]
         assert isinstance(node.machine, cl.Client)
-        self._perform(node, node.link.perform(node.machine.ask(request_id, event), self.now, AT))
+        effects = node.machine.ask(request_id, event)
+        self._perform(node, node.link.perform(effects, self.clock("client"), AT))
 
     def accepted(self, workflow_id: str) -> bool:
         return isinstance(self.answers.get(f"submit {workflow_id}"), WorkflowSubmitted)
@@ -542,6 +725,7 @@ class Cluster:
                 raise Violation(f"{node.name} still holds {node.machine.load()}: {node.machine.figures()}")
 
 
+_receivers = cache(receivers)
 _HOLDERS = {Role.DEPENDENCY_RESOLVER, Role.QUEUE_MANAGER, Role.EXECUTION_ENGINE, Role.PROVIDER}
 _ENDINGS = ("workflow_completed", "workflow_failed", "workflow_cancelled")
 _SESSION = {
