@@ -56,7 +56,7 @@ from gleitzeitd.model.workflow import Priority
 from gleitzeitd.plain import Json, from_plain
 from gleitzeitd.runtime.component import Component
 from gleitzeitd.runtime.connection import LinkSettings
-from gleitzeitd.runtime.conversation import Desk, Stream
+from gleitzeitd.runtime.conversation import Desk, Stream, as_exception
 from gleitzeitd.runtime.submission import Source, checked, id_for, new_workflow_id
 from gleitzeitd.runtime.tasks import Tasks
 
@@ -279,9 +279,9 @@ class Client:
         command = d.SubmitWorkflow(workflow_id=workflow_id, workflow=document, inputs=dict(inputs))
         answer = await self.ask(command)
         if isinstance(answer, d.WorkflowRefused):
-            if answer.error.code == WorkflowConflict.code:
-                raise WorkflowConflict(answer.error.message)
-            raise WorkflowInvalid(answer.error.message, answer.problems)
+            if answer.error.code == WorkflowInvalid.code:
+                raise WorkflowInvalid(answer.error.message, answer.problems)
+            raise as_exception(answer.error)
         if not isinstance(answer, d.WorkflowSubmitted):
             raise GleitzeitError(f"submit_workflow was answered by {answer.name}")
         return Submitted(answer)

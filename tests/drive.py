@@ -201,6 +201,11 @@ class Dialogue:
         """The hub refuses an ask."""
         return self._input(self.machine.refused, self._answered(asked), error, self.now, self.at)
 
+    def hinder(self, asked: Ask | str, error: ErrorInfo) -> Dialogue:
+        """The ledger cannot do it now; the ask stays open."""
+        ask = self.asks[asked] if isinstance(asked, str) else asked
+        return self._input(self.machine.hindered, ask, error, self.now, self.at)
+
     def after(self, seconds: float) -> Dialogue:
         """Time passes; no timer expires by that alone."""
         self.now += seconds

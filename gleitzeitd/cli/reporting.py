@@ -29,6 +29,7 @@ UNAUTHORISED = 4
 _CODES: tuple[tuple[type[GleitzeitError], int], ...] = (
     (errors.WorkflowInvalid, REFUSED),
     (errors.ConfigError, REFUSED),
+    (errors.StoreError, REFUSED),
     (errors.HubUnreachable, UNREACHABLE),
     (errors.AnswerTimeout, UNREACHABLE),
     (errors.NotAuthenticated, UNAUTHORISED),

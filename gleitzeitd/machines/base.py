@@ -211,6 +211,10 @@ class Machine:
         """The hub refused an ask of ours; it is not repeated."""
         return []
 
+    def hindered(self, asked: Ask, error: ErrorInfo, now: float, at: str) -> Effects:
+        """The ledger cannot do now what was asked, and may later; the ask is repeated, unless cancelled."""
+        return []
+
     def drain(self, now: float, at: str) -> Effects:
         """The process is asked to end: take nothing new; hand back or finish what is in flight."""
         return []

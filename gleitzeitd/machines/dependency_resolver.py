@@ -21,7 +21,7 @@ from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import persistence as p
 from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.events.codec import dumps
-from gleitzeitd.machines.base import Ask, Context, Effects, Note, Reply, caused
+from gleitzeitd.machines.base import Ask, CancelAsk, Context, Effects, Note, Reply, caused
 from gleitzeitd.machines.feed import stamp_of
 from gleitzeitd.machines.follower import Follower
 from gleitzeitd.machines.parcels import parcels, value_problem, weight
@@ -404,6 +404,12 @@ class DependencyResolver(Follower):
         if ctx.asked is None:
             return []
         return self._failed(ctx.asked, event.error, "the ledger refused")
+
+    def hindered(self, asked: Ask, error: ErrorInfo, now: float, at: str) -> Effects:
+        """What is new is not accepted while the ledger cannot keep it; what runs goes on being asked."""
+        if not isinstance(asked.event, p.SaveWorkflow | d.CancelWorkflow):
+            return []
+        return [CancelAsk(asked.key), *self._failed(asked, error, "the ledger cannot keep anything now")]
 
     def refused(self, asked: Ask, error: ErrorInfo, now: float, at: str) -> Effects:
         return self._failed(asked, error, "the hub refused")

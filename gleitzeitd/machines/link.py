@@ -226,7 +226,10 @@ class Link:
     def _dispatch(self, name: str, event: Event, envelope: Envelope, now: float, at: str) -> None:
         asked = self._answered(event, envelope)
         if asked is None and isinstance(event, PersistenceError) and event.error.retryable:
-            return  # The ask stays open and is repeated: the ledger may recover.
+            key = self._emissions.get(envelope.causation_id or "")
+            if key is not None:  # It stays open and is repeated: the ledger may recover.
+                self._perform(self.machine.hindered(self._asks[key].ask, event.error, now, at), now, at)
+            return
         ctx = Context(envelope, now, at, asked)
         self._perform(self.machine.handle(name, event, ctx), now, at)
 

@@ -133,6 +133,8 @@ class Persistence(Machine):
     _reads: dict[str, Envelope] = field(default_factory=dict)
     _numbers: count[int] = field(default_factory=count)
     _committed: int = 0
+    _trouble: str = ""
+    """Why the last transaction failed; empty if it did not."""
     _sweeping: bool = False
 
     # --- opening ------------------------------------------------------------------------------
@@ -201,6 +203,9 @@ class Persistence(Machine):
         for entry, outcome in zip(entries, answer, strict=True):
             effects += self._settled(entry, outcome, now)
         self._committed += len(entries)
+        if self._trouble:
+            self._trouble = ""
+            effects.append(Note("info", "transactions succeed again", {}))
         return effects + self._sweep()
 
     def _uncommitted(self, entries: list[_Pending], problem: GleitzeitError) -> Effects:
@@ -210,7 +215,10 @@ class Persistence(Machine):
             self._suspects = entries
             return []
         error = problem.info()
-        effects: Effects = [Note("error", "a transaction failed", {"error": str(error)})]
+        effects: Effects = []
+        if self._trouble != str(error):  # once per cause, not per retry
+            self._trouble = str(error)
+            effects.append(Note("error", "a transaction failed", {"error": str(error)}))
         for entry in entries:
             if entry.asker is not None:
                 effects.append(Reply(p.PersistenceError(error=error), entry.asker))
@@ -433,6 +441,10 @@ class Persistence(Machine):
         return []
 
     # --- how it is ------------------------------------------------------------------------------
+
+    def status_line(self) -> str:
+        line = Machine.status_line(self)
+        return f"nothing can be kept: {self._trouble}; {line}" if self._trouble else line
 
     def drained(self) -> bool:
         return not self._pending and not self._committing and not self._suspects

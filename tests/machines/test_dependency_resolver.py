@@ -6,6 +6,7 @@ from gleitzeitd.errors import MalformedEvent, StoreCorrupt, StoreError, Workflow
 from gleitzeitd.events import dependency_resolver as d_
 from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import persistence as p
+from gleitzeitd.machines.base import CancelAsk
 from gleitzeitd.machines.dependency_resolver import DependencyResolver, Settings
 from gleitzeitd.model.document import read
 from gleitzeitd.model.ledger import FeedStamp, ReadyTask, Verdict
@@ -351,3 +352,15 @@ def test_the_status_of_what_has_ended_comes_from_the_ledger():
     d.receive(d_.QueryStatus(workflow_id=W), source=CLIENT) << asks(p.QueryData)
     key = next(key for key in d.asks if key.startswith("status/"))
     d.answer(p.DataRetrieved(items=[]), key=key) << replies(d_.StatusResponse, status="unknown")
+
+
+def test_what_is_new_is_refused_while_the_ledger_cannot_keep_it_and_what_runs_is_asked_on():
+    d = resolver()
+    d.receive(submit(), source=CLIENT).take()
+    full = StoreError("the disk is full").info()
+    d.hinder("save/w", full) << CancelAsk("save/w") << notes("error")
+    d << replies(d_.WorkflowRefused(workflow_id=W, error=full), to=CLIENT)
+    d.receive(submit(), source=CLIENT).take()
+    d.answer(p.DataSaved(status="ok"), key="save/w").take()
+    d.settle() << asks(d_.WorkflowAnalyzed, key="ready/w/0")
+    d.hinder("ready/w/0", full).silent()

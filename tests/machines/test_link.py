@@ -55,9 +55,14 @@ class Puppet(Machine):
         self.component_id = ME
         self.role = role
         self.heard = []
+        self.hindrances = []
         self.next = []
         self.on_start = []
         self.on_hub = []
+
+    def hindered(self, asked, error, now, at):
+        self.hindrances.append((asked, error))
+        return []
 
     def _do(self, what):
         self.heard.append(what)
@@ -322,6 +327,7 @@ def test_an_error_of_the_ledger_that_will_pass_leaves_the_ask_open():
     passing = p.PersistenceError(error=StoreError("busy").info())
     s.answer(passing, s.sent[0])
     assert s.machine.heard == [] and s.link.open_asks() == 1
+    assert s.machine.hindrances == [(Ask("s", STARTED), passing.error)]
     lasting = p.PersistenceError(error=NotPermitted("no").info())
     s.answer(lasting, s.sent[0])
     assert s.machine.heard == [("persistence_error", lasting, Ask("s", STARTED))]

@@ -10,7 +10,7 @@ from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import hub as h
 from gleitzeitd.events import persistence as p
 from gleitzeitd.events import queue_manager as q
-from gleitzeitd.machines.base import CancelTimer, SetTimer
+from gleitzeitd.machines.base import CancelTimer, Note, SetTimer
 from gleitzeitd.machines.persistence import Persistence, Requests, Settings
 from gleitzeitd.model import change as c
 from gleitzeitd.model.ledger import (
@@ -144,6 +144,19 @@ def test_a_transaction_that_fails_is_told_to_everybody_in_it():
     d.finish("commit", StoreError("the disk is full")) << notes("error")
     d << replies(p.PersistenceError(error=StoreError("the disk is full").info()), to=ENGINE)
     assert d.machine.drained()
+
+
+def test_a_disk_that_is_full_is_told_once_and_by_the_status_until_it_is_not():
+    d = ledger()
+    for _ in range(2):
+        d.receive(started(), source=ENGINE).settle() << calls(Requests.Commit)
+        d.finish("commit", StoreError("the disk is full"))
+        notes_first = [effect for effect in d.take() if isinstance(effect, Note)]
+    assert notes_first == []
+    assert "the disk is full" in d.machine.status_line()
+    d.receive(started(), source=ENGINE).settle() << calls(Requests.Commit)
+    d.finish("commit", [c.Outcome()]) << replies(p.DataSaved, to=ENGINE) << notes("info")
+    assert "the disk is full" not in d.machine.status_line()
 
 
 def test_one_change_that_cannot_be_carried_out_does_not_cost_the_others_their_place():
