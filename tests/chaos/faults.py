@@ -62,7 +62,8 @@ def drawn(
         if not places:
             continue
         place = chance.choice(places)
-        length, how, lanes = _length(chance, kind), "", ()
+        length, how = _length(chance, kind), ""
+        lanes: tuple[str, ...] = ()
         if kind == CUT:
             how = chance.choice(["hold", "swallow"])
             lanes = chance.choice([("to hub",), ("to component",), ("to hub", "to component")])

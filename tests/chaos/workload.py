@@ -58,7 +58,7 @@ class Plan:
 
     def add(
         self, task_id: str, *after: str, plus: int, seconds: float, fails: int = 0, gives_up: bool = False
-    ):
+    ) -> None:
         """A task that depends on those; it fails so often, and then for good if ``gives_up``."""
         parameters: dict[str, Any] = {
             "values": [f"${{{each}.value}}" for each in after],
