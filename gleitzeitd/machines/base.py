@@ -203,6 +203,9 @@ class Machine:
         """A hub can be reached (again): tell it what only we know."""
         return []
 
+    def isolated(self) -> None:
+        """No hub can be reached any more: what others do is not to be seen."""
+
     def undeliverable(self, notice: NoComponentsAvailable, asked: Ask | None, now: float, at: str) -> Effects:
         """The hub found nobody for an event of ours; an ask is repeated anyway."""
         return []

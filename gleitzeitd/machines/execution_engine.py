@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import Enum, auto
 
 from gleitzeitd import errors
 from gleitzeitd.bounds import bounded
@@ -41,7 +40,8 @@ from gleitzeitd.machines.base import (
     caused,
 )
 from gleitzeitd.machines.room import DISCONNECTED_SECONDS, UNREACHABLE_SECONDS, Room
-from gleitzeitd.model.ledger import Attempt, Execution
+from gleitzeitd.machines.run import Phase, Run, name_of
+from gleitzeitd.model.ledger import Attempt
 from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId
 from gleitzeitd.plain import Json
 
@@ -58,35 +58,13 @@ class Settings:
     """How long running tasks may go on when the engine is asked to end; then they are handed back."""
 
 
-class _Phase(Enum):
-    WAITING = auto()
-    STARTING = auto()
-    CALLING = auto()
-    ENDING = auto()
-    REPORTING = auto()
-
-
-@dataclass(slots=True)
-class _Run:
-    task: Execution
-    correlation_id: str
-    cause: str
-    """The ``message_id`` of the order to run it."""
-    phase: _Phase = _Phase.WAITING
-    provider: ComponentId | None = None
-    epoch: int = 0
-    """Of the provider's process."""
-    error: ErrorInfo | None = None
-    """Why it is being ended, where the provider does not know."""
-
-    @property
-    def attempt(self) -> Attempt:
-        return Attempt(self.task.workflow_id, self.task.task_id, self.task.attempt)
-
-
 _TICK = "request"
 _HAND_BACK = "hand back"
 TICK_SECONDS = 1.0
+KEEP_SECONDS = 600.0
+"""How long a provider is to keep an answer that may not have reached us: longer than hubs are away."""
+UNWANTED_LIMIT = 1000
+"""Attempts remembered that were cancelled before they had come; the oldest are forgotten."""
 
 
 _HANDED_BACK = errors.ProviderOverloaded("the engine is shutting down; the task is handed back").info()
@@ -94,10 +72,6 @@ _HANDED_BACK = errors.ProviderOverloaded("the engine is shutting down; the task 
 
 def _lost(why: str) -> ErrorInfo:
     return errors.ProviderNotAvailable(why).info()
-
-
-def _name(attempt: Attempt) -> str:
-    return f"{attempt.workflow_id}/{attempt.task_id}/{attempt.attempt}"
 
 
 @dataclass(slots=True)
@@ -108,10 +82,11 @@ class ExecutionEngine(Machine):
 
     component_id: ComponentId
     settings: Settings = Settings()
-    _runs: dict[Attempt, _Run] = field(default_factory=dict)
+    _runs: dict[Attempt, Run] = field(default_factory=dict)
     _waiting: dict[str, dict[Attempt, None]] = field(default_factory=dict)  # protocol -> in order
     _room: Room = field(default_factory=Room)
     _received: dict[ComponentId, int] = field(default_factory=dict)
+    _unwanted: dict[Attempt, None] = field(default_factory=dict)  # cancelled before they have come
     _told: tuple[int, dict[str, int], int] | None = None
     _arrived: int = 0
     _draining: bool = False
@@ -176,7 +151,7 @@ class ExecutionEngine(Machine):
             self._order(run)
             for run in self._runs.values()
             if run.provider == provider
-            and run.phase in (_Phase.CALLING, _Phase.ENDING)
+            and run.phase in (Phase.CALLING, Phase.ENDING)
             and (not other_than or other_than != run.epoch)
         ]
 
@@ -193,14 +168,14 @@ class ExecutionEngine(Machine):
 
     def _not_begun(self, provider: ComponentId, at: str) -> Effects:
         early = errors.ProviderOverloaded(f"{provider} went away before the call").info()
-        starting = [run for run in self._runs.values() if run.phase is _Phase.STARTING]
+        starting = [run for run in self._runs.values() if run.phase is Phase.STARTING]
         return [x for run in starting if run.provider == provider for x in self._report_error(run, early, at)]
 
     def _provider_gone(self, provider: ComponentId, why: str, at: str) -> Effects:
         self._room.forget(provider)
         effects = self._not_begun(provider, at)
         for run in [run for run in self._runs.values() if run.provider == provider]:
-            if run.phase in (_Phase.CALLING, _Phase.ENDING):
+            if run.phase in (Phase.CALLING, Phase.ENDING):
                 lost = errors.ProviderNotAvailable(f"{provider} went away during the call: {why}")
                 effects += self._report_error(run, run.error or lost.info(), at)
         return effects
@@ -228,19 +203,23 @@ class ExecutionEngine(Machine):
         source = ctx.envelope.source_component
         self._received[source] = event.number
         self._arrived += 1
-        run = _Run(task, ctx.envelope.correlation_id, ctx.envelope.message_id)
+        run = Run(task, ctx.envelope.correlation_id, ctx.envelope.message_id)
         if run.attempt in self._runs:
             return []
         self._runs[run.attempt] = run
+        if run.attempt in self._unwanted:
+            del self._unwanted[run.attempt]
+            early = errors.TaskCancelled("cancelled before it had come").info()
+            return caused(self._report_error(run, early, ctx.at), run.cause)
         if self._draining:
             return caused(self._report_error(run, _HANDED_BACK, ctx.at), run.cause)
         self._waiting.setdefault(task.protocol, {})[run.attempt] = None
         return self._dispatch([task.protocol], ctx.at)
 
-    def _call(self, run: _Run, provider: ComponentId, at: str) -> Effects:
+    def _call(self, run: Run, provider: ComponentId, at: str) -> Effects:
         run.provider, run.epoch = provider, self._room.epoch(provider)
         self._room.take(provider)
-        task, name = run.task, _name(run.attempt)
+        task, name = run.task, name_of(run.attempt)
         started = e.TaskStarted(
             workflow_id=task.workflow_id,
             task_id=task.task_id,
@@ -251,22 +230,22 @@ class ExecutionEngine(Machine):
         )
         start = Ask(f"start/{name}", started, correlation_id=run.correlation_id, cause=run.cause)
         if task.once:
-            run.phase = _Phase.STARTING
+            run.phase = Phase.STARTING
             return [start]
         call, *timer = self._execute(run)
         return [call, start, *timer]
 
-    def _execute(self, run: _Run) -> Effects:
-        run.phase = _Phase.CALLING
+    def _execute(self, run: Run) -> Effects:
+        run.phase = Phase.CALLING
         if run.task.timeout is None:
             return [self._order(run)]
         limit = run.task.timeout + self.settings.overtime_seconds
-        return [self._order(run), SetTimer(f"deadline/{_name(run.attempt)}", limit)]
+        return [self._order(run), SetTimer(f"deadline/{name_of(run.attempt)}", limit)]
 
-    def _order(self, run: _Run) -> Ask:
+    def _order(self, run: Run) -> Ask:
         """What the provider is asked now: to do the work or, in the place of that, to end it."""
         task = run.task
-        if run.phase is _Phase.ENDING:
+        if run.phase is Phase.ENDING:
             order: Event = self._cancel_method(run, run.error.message if run.error is not None else "")
         else:
             order = v.ExecuteMethod(
@@ -279,17 +258,18 @@ class ExecutionEngine(Machine):
                 silence=task.silence,
                 alone=task.alone,
                 epoch=run.epoch,
+                keep=KEEP_SECONDS,
             )
-        key = f"call/{_name(run.attempt)}"
+        key = f"call/{name_of(run.attempt)}"
         return Ask(key, order, to=run.provider, correlation_id=run.correlation_id, cause=run.cause)
 
-    def _run_of(self, event: v.MethodResult | v.ProviderError, ctx: Context) -> _Run | None:
+    def _run_of(self, event: v.MethodResult | v.ProviderError, ctx: Context) -> Run | None:
         """The attempt that is answered, if it is the provider called that answers."""
         run = self._runs.get(Attempt(event.workflow_id, event.task_id, event.attempt))
         if run is None or run.provider != ctx.envelope.source_component:
             return None
         self._room.heard(run.provider)
-        return run if run.phase in (_Phase.CALLING, _Phase.ENDING) else None
+        return run if run.phase in (Phase.CALLING, Phase.ENDING) else None
 
     def on_method_result(self, event: v.MethodResult, ctx: Context) -> Effects:
         run = self._run_of(event, ctx)
@@ -323,7 +303,7 @@ class ExecutionEngine(Machine):
         self._failed += 1
         return self._report(run, failed, ctx.at)
 
-    def _report_error(self, run: _Run, error: ErrorInfo, at: str) -> Effects:
+    def _report_error(self, run: Run, error: ErrorInfo, at: str) -> Effects:
         task = run.task
         failed = e.TaskFailed(
             workflow_id=task.workflow_id,
@@ -334,27 +314,27 @@ class ExecutionEngine(Machine):
         )
         return self._report(run, failed, at)
 
-    def _report(self, run: _Run, event: Event, at: str) -> Effects:
+    def _report(self, run: Run, event: Event, at: str) -> Effects:
         """From here on only the ledger's answer matters; the provider has room for another call."""
         effects = self._leave_provider(run)
-        run.phase = _Phase.REPORTING
-        name = _name(run.attempt)
+        run.phase = Phase.REPORTING
+        name = name_of(run.attempt)
         effects += [
             CancelAsk(f"start/{name}"),
             Ask(f"end/{name}", event, correlation_id=run.correlation_id),
         ]
         return effects + self._dispatch([run.task.protocol], at)
 
-    def _leave_provider(self, run: _Run) -> Effects:
+    def _leave_provider(self, run: Run) -> Effects:
         waiting = self._waiting.get(run.task.protocol)
-        if waiting is not None and run.phase is _Phase.WAITING:
+        if waiting is not None and run.phase is Phase.WAITING:
             waiting.pop(run.attempt, None)
-        if run.phase in (_Phase.WAITING, _Phase.REPORTING) or run.provider is None:
+        if run.phase in (Phase.WAITING, Phase.REPORTING) or run.provider is None:
             return []
         self._room.give_back(run.provider)
-        name = _name(run.attempt)
+        name = name_of(run.attempt)
         effects: Effects = [CancelAsk(f"call/{name}")]
-        if run.task.timeout is not None or run.phase is _Phase.ENDING:
+        if run.task.timeout is not None or run.phase is Phase.ENDING:
             effects.append(CancelTimer(f"deadline/{name}"))
         return effects
 
@@ -369,7 +349,7 @@ class ExecutionEngine(Machine):
         if run is None:
             return []
         if isinstance(asked, e.TaskStarted) and event.status != "stale":
-            return self._execute(run) if run.phase is _Phase.STARTING else []
+            return self._execute(run) if run.phase is Phase.STARTING else []
         if event.status != "stale":
             del self._runs[run.attempt]
             return []
@@ -380,13 +360,13 @@ class ExecutionEngine(Machine):
         }
         return [Note("warning", "an outdated attempt was discarded", fields), *self._discard(run, ctx.at)]
 
-    def _discard(self, run: _Run, at: str) -> Effects:
+    def _discard(self, run: Run, at: str) -> Effects:
         """The attempt is another's: its work is ended, and nobody is told what came of it."""
         effects = self._leave_provider(run)
-        if run.phase in (_Phase.CALLING, _Phase.ENDING) and run.provider is not None:
+        if run.phase in (Phase.CALLING, Phase.ENDING) and run.provider is not None:
             order = self._cancel_method(run, "the attempt is outdated")
             effects.append(Tell(order, to=run.provider, correlation_id=run.correlation_id))
-        effects += [CancelAsk(f"start/{_name(run.attempt)}"), CancelAsk(f"end/{_name(run.attempt)}")]
+        effects += [CancelAsk(f"start/{name_of(run.attempt)}"), CancelAsk(f"end/{name_of(run.attempt)}")]
         del self._runs[run.attempt]
         return effects + self._dispatch([run.task.protocol], at)
 
@@ -407,7 +387,7 @@ class ExecutionEngine(Machine):
         match event:
             case v.ExecuteMethod() | v.CancelMethod():
                 run = self._runs.get(Attempt(event.workflow_id, event.task_id, event.attempt))
-                if run is not None and run.phase in (_Phase.CALLING, _Phase.ENDING):
+                if run is not None and run.phase in (Phase.CALLING, Phase.ENDING):
                     effects += self._report_error(run, error, at)
             case e.TaskCompleted():
                 run = self._runs.get(Attempt(event.workflow_id, event.task_id, event.attempt))
@@ -420,34 +400,41 @@ class ExecutionEngine(Machine):
     def _forget(self, event: e.TaskStarted | e.TaskCompleted | e.TaskFailed) -> None:
         """No longer listed in the inventory, the attempt is taken back by the ledger."""
         run = self._runs.get(Attempt(event.workflow_id, event.task_id, event.attempt))
-        if run is not None and (run.phase is _Phase.STARTING or not isinstance(event, e.TaskStarted)):
+        if run is not None and (run.phase is Phase.STARTING or not isinstance(event, e.TaskStarted)):
             self._leave_provider(run)
             del self._runs[run.attempt]
 
     # --- ending work before its time --------------------------------------------------------------------
 
     def on_cancel_task(self, event: e.CancelTask, ctx: Context) -> Effects:
-        run = self._runs.get(Attempt(event.workflow_id, event.task_id, event.attempt))
-        if run is None or run.phase is _Phase.REPORTING:
+        attempt = Attempt(event.workflow_id, event.task_id, event.attempt)
+        run = self._runs.get(attempt)
+        if run is None:
+            # The order to run it comes from another, by another hub perhaps: it may be on its way.
+            self._unwanted[attempt] = None
+            if len(self._unwanted) > UNWANTED_LIMIT:
+                del self._unwanted[next(iter(self._unwanted))]
+            return []
+        if run.phase is Phase.REPORTING:
             return []
         error = errors.TaskCancelled(event.reason or "cancelled").info()
-        if run.phase in (_Phase.WAITING, _Phase.STARTING):
+        if run.phase in (Phase.WAITING, Phase.STARTING):
             return self._report_error(run, error, ctx.at)
         return self._end_call(run, error)
 
     @staticmethod
-    def _cancel_method(run: _Run, reason: str) -> v.CancelMethod:
+    def _cancel_method(run: Run, reason: str) -> v.CancelMethod:
         task = run.task
         return v.CancelMethod(
             workflow_id=task.workflow_id, task_id=task.task_id, attempt=task.attempt, reason=reason
         )
 
-    def _end_call(self, run: _Run, error: ErrorInfo) -> Effects:
+    def _end_call(self, run: Run, error: ErrorInfo) -> Effects:
         """Have the provider end the work; if it does not say so in time, the call has ended anyway."""
-        if run.phase is _Phase.ENDING:
+        if run.phase is Phase.ENDING:
             return []
-        run.phase, run.error = _Phase.ENDING, error
-        timer = SetTimer(f"deadline/{_name(run.attempt)}", self.settings.overtime_seconds)
+        run.phase, run.error = Phase.ENDING, error
+        timer = SetTimer(f"deadline/{name_of(run.attempt)}", self.settings.overtime_seconds)
         return [self._order(run), timer]
 
     def timer_expired(self, key: str, now: float, at: str) -> Effects:
@@ -456,16 +443,16 @@ class ExecutionEngine(Machine):
         if key == _HAND_BACK:
             effects: Effects = []
             lost = _lost("the engine is shutting down; the work was ended")
-            for called in [run for run in self._runs.values() if run.phase is _Phase.CALLING]:
+            for called in [run for run in self._runs.values() if run.phase is Phase.CALLING]:
                 ended = self._end_call(called, lost if called.task.once else _HANDED_BACK)
                 effects += caused(ended, called.cause)
             return effects
         workflow_id, task_id, number = key.removeprefix("deadline/").rsplit("/", 2)
         run = self._runs.get(Attempt(WorkflowId(workflow_id), TaskId(task_id), int(number)))
-        if run is None or run.phase is _Phase.REPORTING:
+        if run is None or run.phase is Phase.REPORTING:
             return []
         timeout = errors.TaskTimeout(f"the attempt took longer than its timeout of {run.task.timeout} s")
-        if run.phase is _Phase.CALLING:
+        if run.phase is Phase.CALLING:
             return caused(self._end_call(run, timeout.info()), run.cause)
         error = run.error or timeout.info()
         if run.task.once:  # its work may go on, and only whoever knows the task can judge that
@@ -475,7 +462,7 @@ class ExecutionEngine(Machine):
     def drain(self, now: float, at: str) -> Effects:
         self._draining = True
         effects: Effects = [self._capacity(), SetTimer(_HAND_BACK, self.settings.hand_back_seconds)]
-        for run in [x for x in self._runs.values() if x.phase in (_Phase.WAITING, _Phase.STARTING)]:
+        for run in [x for x in self._runs.values() if x.phase in (Phase.WAITING, Phase.STARTING)]:
             effects += caused(self._report_error(run, _HANDED_BACK, at), run.cause)
         return effects
 

@@ -177,6 +177,8 @@ class Link:
     def disconnected(self, hub: str) -> Actions:
         """A connection is gone; open asks go by the others, or by the next one."""
         self._hubs.pop(hub, None)
+        if not self.is_registered():
+            self.machine.isolated()
         self._hurry(hub)
         return self._take()
 

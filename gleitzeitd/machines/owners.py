@@ -62,6 +62,11 @@ class Owners:
             taken.append(holders[richest].pop())
         return taken
 
+    def renew(self, until: float) -> None:
+        """Nobody could be heard for a while: nobody is the worse for it."""
+        for claimant in self._live.values():
+            claimant.until = max(claimant.until, until)
+
     def leave(self, role: Role, owner: str) -> list[Shard]:
         """``owner`` ends: the shards that it gives up."""
         self._live.pop((role, owner), None)

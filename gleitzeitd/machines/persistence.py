@@ -108,6 +108,8 @@ class _Lease:
 
 _SWEEP = "leases"
 _SWEEP_SECONDS = 0.5
+_PAUSE_SECONDS = 1.0
+"""A timer that is later than this was not late by chance."""
 
 
 @dataclass(slots=True)
@@ -136,6 +138,9 @@ class Persistence(Machine):
     _trouble: str = ""
     """Why the last transaction failed; empty if it did not."""
     _sweeping: bool = False
+    _sweep_due: float = 0.0
+    _deaf: bool = False
+    """No hub is connected."""
 
     # --- opening ------------------------------------------------------------------------------
 
@@ -156,7 +161,7 @@ class Persistence(Machine):
             effects += self._wake_later(attempt, delay)
         effects += [self._deadlines.arm(*each) for each in recovered.deadlines]
         fields: dict[str, Json] = {"held": len(recovered.held), "retries": len(recovered.waking)}
-        return [Note("info", "the ledger is open", fields), *effects, *self._sweep()]
+        return [Note("info", "the ledger is open", fields), *effects, *self._sweep(now)]
 
     # --- changes ------------------------------------------------------------------------------
 
@@ -206,7 +211,7 @@ class Persistence(Machine):
         if self._trouble:
             self._trouble = ""
             effects.append(Note("info", "transactions succeed again", {}))
-        return effects + self._sweep()
+        return effects + self._sweep(now)
 
     def _uncommitted(self, entries: list[_Pending], problem: GleitzeitError) -> Effects:
         """Nothing of the transaction has happened: askers are told, our own changes are tried again."""
@@ -346,11 +351,29 @@ class Persistence(Machine):
             self._pending.append(_Pending(c.LoseAttempt(attempt=attempt, reason=reason)))
         return effects
 
-    def _sweep(self) -> Effects:
-        if self._sweeping or not self._leases:
+    def _sweep(self, now: float) -> Effects:
+        if self._sweeping or not self._leases or self._deaf:
             return []
         self._sweeping = True
+        self._sweep_due = now + _SWEEP_SECONDS
         return [SetTimer(_SWEEP, _SWEEP_SECONDS)]
+
+    def isolated(self) -> None:
+        """Without a hub nobody can be heard, so nobody is silent: leases and owners wait, too."""
+        self._deaf = True
+
+    def hub_connected(self, now: float, at: str) -> Effects:
+        """Everybody has the full time again to be heard."""
+        if self._deaf:
+            self._deaf = False
+            self._give_time(now)
+        return self._sweep(now)
+
+    def _give_time(self, now: float) -> None:
+        for lease in self._leases.values():
+            lease.deadline = max(lease.deadline, now + self.settings.lease_seconds)
+            lease.since = now
+        self._owners.renew(now + self.settings.owner_seconds)
 
     def _wake_later(self, attempt: Attempt, delay: float, cause: str | None = None) -> Effects:
         key = f"wake/{attempt.workflow_id}/{attempt.task_id}"
@@ -360,8 +383,10 @@ class Persistence(Machine):
     def timer_expired(self, key: str, now: float, at: str) -> Effects:
         if key == _SWEEP:
             self._sweeping = False
+            if now - self._sweep_due > _PAUSE_SECONDS:
+                self._give_time(now)  # this process was stopped: what has come meanwhile is not read yet
             late = [a for a, lease in self._leases.items() if lease.deadline <= now]
-            return self._lose(late, "its engine went silent", now) + self._sweep()
+            return self._lose(late, "its engine went silent", now) + self._sweep(now)
         if key.startswith(DEADLINE):
             return self._expired(key)
         self._pending.append(self._waking.pop(key))

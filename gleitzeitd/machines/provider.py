@@ -71,7 +71,7 @@ class Settings:
     backlog: int | None = bounded(None, least=0, most=1_000_000)
     """Calls that are accepted beyond the capacity, and wait; as many as the capacity if it is not given. A
     call that finds this full is refused, and the task is offered again a little later."""
-    keep_seconds: float = bounded(300.0, least=0, most=86_400, unit="seconds")
+    keep_seconds: float = bounded(900.0, least=0, most=86_400, unit="seconds")
     """The longest time for which an answer is kept, to be repeated if it was lost on its way."""
     max_kept: int = bounded(10_000, least=0, most=10_000_000)
     """Answers kept; the oldest are forgotten first. A call that is asked for again then runs again."""

@@ -220,6 +220,15 @@ def test_an_attempt_that_waits_is_cancelled_at_once():
     d.receive(provider(), source="registry").silent()
 
 
+def test_an_attempt_that_was_cancelled_before_it_came_does_not_begin():
+    d = engine(provider())
+    d.receive(e.CancelTask(**about()), source="persistence").silent()
+    d.receive(execute(), source=QUEUE) << CancelAsk("start/w/a/1") << asks(e.TaskFailed, key="end/w/a/1")
+    assert d.asks["end/w/a/1"].event.error.code == errors.TaskCancelled.code
+    d.receive(execute(attempt=2), source=QUEUE)
+    called(d, attempt=2)
+
+
 def test_a_deadline_ends_the_call_and_overtime_the_waiting_for_that():
     d = calling(timeout=10.0)
     d.expire("deadline/w/a/1") << ending(v.CancelMethod) << SetTimer("deadline/w/a/1", 5.0)

@@ -183,10 +183,17 @@ def test_what_exceeds_the_limit_is_asked_to_come_later():
 # --- leases ---------------------------------------------------------------------------------------
 
 
+def swept(d, seconds):
+    """Time passes, and the ledger looks at its leases all the while."""
+    end = d.now + seconds
+    while d.now + 0.5 < end:
+        d.expire("leases") << SWEEP
+    return d
+
+
 def test_a_lease_ends_when_its_engine_says_nothing():
-    d = leased("a")
-    d.after(14.9).expire("leases") << SWEEP
-    d.after(0.1).expire("leases") << notes("warning", "an attempt was lost") << SWEEP
+    swept(d := leased("a"), 15.0)
+    d.expire("leases") << notes("warning", "an attempt was lost") << SWEEP
     assert losing(d) == [attempt()]
 
 
@@ -222,9 +229,24 @@ def test_a_disconnected_engine_has_a_short_time_to_come_back():
     gone = h.ComponentDisconnected(component_id=ENGINE, component_type=Role.EXECUTION_ENGINE)
     d.receive(gone, source="hub").silent()
     d.after(1.0).receive(inventory(attempt()), source=ENGINE).silent()
-    d.after(5.0).expire("leases") << SWEEP
+    swept(d, 5.0)
     d.receive(gone, source="hub").silent()
-    d.after(2.0).expire("leases") << notes("warning") << SWEEP
+    swept(d, 2.0).expire("leases") << notes("warning") << SWEEP
+
+
+def test_a_ledger_that_hears_nobody_takes_nobody_for_silent():
+    d = leased("a")
+    d.machine.isolated()
+    d.expire("leases").silent()
+    d.after(60.0).hub_connected() << SWEEP
+    swept(d, 15.0).expire("leases") << notes("warning") << SWEEP
+
+
+def test_a_ledger_that_was_stopped_itself_reads_first_what_has_come_meanwhile():
+    d = leased("a")
+    d.after(60.0).expire("leases") << SWEEP
+    d.receive(inventory(attempt()), source=ENGINE).silent()
+    swept(d, 14.0)
 
 
 def test_leases_are_armed_in_full_when_the_ledger_starts():

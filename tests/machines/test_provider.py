@@ -344,7 +344,7 @@ def test_a_cancel_that_comes_before_its_call_keeps_it_from_running():
     d = provider()
     d.receive(cancel("a"), source=ENGINE)
     expect_error(d, TaskCancelled, "cancelled", to=ENGINE)
-    d << SetTimer("forget", 300.0)
+    d << SetTimer("forget", 900.0)
     d >> execute("a")
     expect_error(d, TaskCancelled, "cancelled")
     d.silent()
