@@ -212,8 +212,6 @@ def _reportable(row: TaskRow | None, attempt: Attempt, engine: ComponentId) -> S
 def _complete(change: CompleteTask, rows: Rows, at: str) -> Outcome:
     row = rows.task(change.attempt.key)
     status = _reportable(row, change.attempt, change.engine_id)
-    if status is Status.DUPLICATE and row is not None and row.state is not TaskState.DONE:
-        status = Status.STALE  # it ended otherwise: nobody keeps this result, and the engine is to say so
     if status is not Status.OK or row is None:
         return Outcome(status=status)
     workflow = workflow_of(rows, row.workflow_id)
