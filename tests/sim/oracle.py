@@ -192,8 +192,8 @@ class Oracle:
             return
         key = (report["workflow_id"], report["task_id"])
         row = self.store.rows.get(key)
-        if row is not None and row.state is S.CANCELLED:
-            return  # nothing of it is wanted any more
+        if row is not None and row.state in (S.CANCELLED, S.FAILED):
+            return  # cancelled, or given up after too many losses: the engine was too late
         if not self.store.is_durable(*key, report.get("result")):
             raise Violation(f"{key} was acknowledged, and the ledger does not have that result")
         text = json.dumps(report.get("result"))
