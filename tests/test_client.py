@@ -258,7 +258,7 @@ async def test_a_shard_without_owner_is_named() -> None:
     )
     async with scripted_hub() as hub, client_of(hub, timeout=0.3) as client:
         hub.answers["check_dependencies"] = lambda _: [missing]
-        with pytest.raises(errors.AnswerTimeout, match="no dependency_resolver owns shard 3 yet"):
+        with pytest.raises(errors.AnswerTimeout, match="no dependency_resolver takes part in shard 3 yet"):
             await client.check(W)
 
 
