@@ -89,10 +89,15 @@ def report(profile: str, done: list[Result], seconds: float) -> None:
 
 
 def hunt(name: str, first: int, last: int) -> Result | None:
-    """The first seed that shows a planted bug; None if none does within the bug's budget."""
+    """The first seed that shows a planted bug; None if none does within the bug's budget.
+
+    It does not count where the seed fails without the bug, too, or where the bug itself raises.
+    """
     mutant = MUTANTS[name]
     for seed in range(first, first + mutant.budget):
         result = one((mutant.profile, seed), last=last, mutant=name)
+        if result.crashed:
+            raise SystemExit(f"{name} cannot be planted any more: {result.problem}")
         if result.problem and not run(seed, mutant.profile).problem:
             return result
     return None

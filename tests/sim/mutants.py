@@ -17,6 +17,7 @@ from gleitzeitd.machines import client, execution_engine, follower, link, persis
 from gleitzeitd.machines.base import Call, Reply, SetTimer, Tell
 from gleitzeitd.machines.dependency_resolver import DependencyResolver
 from gleitzeitd.machines.owners import Owners
+from gleitzeitd.machines.run import name_of
 from gleitzeitd.model import change as c
 from gleitzeitd.model.course import Course
 from gleitzeitd.model.ledger import HELD, TaskState
@@ -119,7 +120,7 @@ def same_attempt_again() -> Patches:
     return [rule(c.GrantLeases, grant)]
 
 
-@mutant("all", 10)
+@mutant("loss", 60)
 def submission_not_idempotent() -> Patches:
     """A workflow that is submitted again is accepted again."""
     before = rules.apply.dispatch(c.AcceptWorkflow)
@@ -303,7 +304,7 @@ def fire_and_forget() -> Patches:
     def told(self: Any, run: Any, event: Any, at: str) -> Any:
         effects = report(self, run, event, at)
         self._runs.pop(run.attempt, None)
-        end = f"end/{execution_engine._name(run.attempt)}"
+        end = f"end/{name_of(run.attempt)}"
         return [Tell(each.event) if getattr(each, "key", "") == end else each for each in effects]
 
     return [patch.object(execution_engine.ExecutionEngine, "_report", told)]

@@ -115,6 +115,8 @@ class Result:
     seed: int
     profile: str
     problem: str | None = None
+    crashed: bool = False
+    """The problem is an exception of a machine, or of a planted bug itself, and no broken invariant."""
     faults: int = 0
     tasks: int = 0
     again: int = 0
@@ -160,6 +162,7 @@ def run(seed: int, profile_name: str, *, keep: bool = False, last: int = LAST) -
     except Exception as problem:  # a machine that fails is a finding, like any other
         import traceback
 
+        result.crashed = True
         result.problem = f"{type(problem).__name__}: {problem}\n{traceback.format_exc(limit=-6)}"
     result.faults = len(faults.told)
     result.tasks = len(cluster.executions)
