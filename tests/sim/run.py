@@ -14,7 +14,7 @@ from typing import Any
 
 from gleitzeitd import errors
 from gleitzeitd.events import Envelope
-from gleitzeitd.events.dependency_resolver import CancelWorkflow
+from gleitzeitd.events.dependency_resolver import CancelWorkflow, SubmitWorkflow, WorkflowRefused
 from gleitzeitd.machines.provider import Work
 from gleitzeitd.model.names import WorkflowId
 from tests.cluster import Cluster, Node, Violation, graph
@@ -54,6 +54,17 @@ class Simulation(Cluster):
 
     def _published(self, topic: str, event: Any) -> None:
         self.oracle.published(topic, event)
+
+    def _call(self, node: Node, call_id: str, request: Any) -> None:
+        super()._call(node, call_id, request)
+        refused = getattr(request, "event", None)
+        if isinstance(refused, WorkflowRefused) and refused.error.retryable:
+            self.call_later(1.0, self._submit_again, refused.workflow_id)
+
+    def _submit_again(self, workflow_id: WorkflowId) -> None:
+        """As a client does that was told to try again later."""
+        event = SubmitWorkflow(workflow_id=workflow_id, workflow=self.documents[workflow_id])
+        self.ask(f"submit {workflow_id}", event)
 
     def _work(self, work: Work) -> tuple[float, Any]:
         seconds = self.rng.uniform(0.05, 2.5)
