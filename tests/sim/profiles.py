@@ -135,11 +135,11 @@ def _cut(f: Faults, lengths: list[float]) -> str:
     name = "client" if f.rng.random() < 0.1 else f.node()
     hubs = HUBS if f.rng.random() < 0.5 else (f.rng.choice(HUBS),)
     ways = f.rng.choice([("up",), ("down",), BOTH])
-    seconds, loses = f.rng.choice(lengths), f.rng.random() < 0.5
+    seconds, loses = f.at_most(f.rng.choice(lengths)), f.rng.random() < 0.5
     for each in hubs:
         f.cluster.cut(name, each, ways, seconds, loses=loses)
     how = "what is sent is lost" if loses else "what is sent comes late"
-    return f"cut {name} from {' and '.join(hubs)}, {'+'.join(ways)}, for {seconds} s; {how}"
+    return f"cut {name} from {' and '.join(hubs)}, {'+'.join(ways)}, for {seconds:.3g} s; {how}"
 
 
 def cut(f: Faults) -> str:
