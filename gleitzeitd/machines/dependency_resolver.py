@@ -165,7 +165,7 @@ class DependencyResolver(Follower):
             self._touched[workflow_id] = self.cause
             fields: dict[str, Json] = {
                 "workflow_id": workflow_id,
-                "name": submission.workflow.name,
+                "workflow_name": submission.workflow.name,
                 "tasks": len(submission.workflow.tasks),
             }
             effects.append(Note("info", "workflow accepted", fields))

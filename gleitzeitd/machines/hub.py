@@ -116,6 +116,7 @@ class Hub(Machine):
         self.component_id = component_id
         self.settings = settings
         self.version = version
+        self.hostname, self.process_id = "", 0  # the runtime knows them
         self.members = Members()
         self.metrics: dict[str, Json] = {}
         """Of the hub's own process; the runtime replaces them when it has sampled."""
@@ -193,8 +194,6 @@ class Hub(Machine):
         self._warned.pop(connection, None)
         return Disconnect(connection, reason)
 
-    # -- time
-
     def timer_expired(self, key: str, now: float, at: str) -> Effects:
         if key == "beat":
             return self._heartbeat(now)
@@ -238,8 +237,6 @@ class Hub(Machine):
         self._leaving = True
         everybody = tuple(member.connection for member in self.members)
         return [Send(everybody, HubLeaving(hub_id=self.component_id, reason=reason))] if everybody else []
-
-    # -- events
 
     def received(
         self, connection: str, name: str, envelope: dict[str, Json], body: str, now: float, at: str
@@ -455,6 +452,8 @@ class Hub(Machine):
             component_type=Role.HUB,
             status="draining" if self._leaving else "healthy",
             version=self.version,
+            hostname=self.hostname,
+            process_id=self.process_id,
             connected_seconds=round(ctx.now - self._started, 3),
             metrics={**self.metrics, **self.figures()},
         )

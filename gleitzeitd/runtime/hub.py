@@ -137,6 +137,7 @@ class HubServer:
         """
         self.settings = settings
         self.hub = Hub(component_id, settings, version=version)
+        self.hub.hostname, self.hub.process_id = socket.gethostname(), os.getpid()
         self.tasks = Tasks()
         """``await server.tasks.failure()`` returns when the hub cannot go on."""
         self._token = token
