@@ -90,6 +90,7 @@ class ExecutionEngine(Machine):
     _told: tuple[int, dict[str, int], int] | None = None
     _arrived: int = 0
     _draining: bool = False
+    _isolated: bool = False
     _completed: int = 0
     _failed: int = 0
 
@@ -98,8 +99,16 @@ class ExecutionEngine(Machine):
     def start(self, now: float, at: str) -> Effects:
         return [Ask("providers", r.FindProvider()), SetTimer(_TICK, TICK_SECONDS)]
 
+    def isolated(self) -> None:
+        self._isolated = True
+
     def hub_connected(self, now: float, at: str) -> Effects:
-        return [self._capacity(), Ask("providers", r.FindProvider())]
+        # What runs may be another's by now: the ledger says so when it is told of the start once more. Not of
+        # what may not run twice: that is nobody else's, and what comes of it is still wanted.
+        runs = [run for run in self._runs.values() if run.phase is Phase.CALLING and not run.task.once]
+        again = [self._started(run) for run in runs] if self._isolated else []
+        self._isolated = False
+        return [self._capacity(), Ask("providers", r.FindProvider()), *again]
 
     def _capacity(self) -> Tell:
         return Tell(e.CapacityUpdate(slots=self.settings.slots, draining=self._draining))
@@ -217,23 +226,27 @@ class ExecutionEngine(Machine):
         return self._dispatch([task.protocol], ctx.at)
 
     def _call(self, run: Run, provider: ComponentId, at: str) -> Effects:
-        run.provider, run.epoch = provider, self._room.epoch(provider)
+        run.provider, run.epoch, run.started_at = provider, self._room.epoch(provider), at
         self._room.take(provider)
-        task, name = run.task, name_of(run.attempt)
+        if run.task.once:
+            run.phase = Phase.STARTING
+            return [self._started(run)]
+        call, *timer = self._execute(run)
+        return [call, self._started(run), *timer]
+
+    def _started(self, run: Run) -> Ask:
+        task = run.task
         started = e.TaskStarted(
             workflow_id=task.workflow_id,
             task_id=task.task_id,
             attempt=task.attempt,
             engine_id=self.component_id,
-            provider_id=provider,
-            started_at=at,
+            provider_id=run.provider or ComponentId(""),
+            started_at=run.started_at,
         )
-        start = Ask(f"start/{name}", started, correlation_id=run.correlation_id, cause=run.cause)
-        if task.once:
-            run.phase = Phase.STARTING
-            return [start]
-        call, *timer = self._execute(run)
-        return [call, start, *timer]
+        return Ask(
+            f"start/{name_of(run.attempt)}", started, correlation_id=run.correlation_id, cause=run.cause
+        )
 
     def _execute(self, run: Run) -> Effects:
         run.phase = Phase.CALLING

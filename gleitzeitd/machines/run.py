@@ -32,6 +32,8 @@ class Run:
     provider: ComponentId | None = None
     epoch: int = 0
     """Of the provider's process."""
+    started_at: str = ""
+    """When it was called."""
     error: ErrorInfo | None = None
     """Why it is being ended, where the provider does not know."""
 

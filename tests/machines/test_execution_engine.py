@@ -150,6 +150,33 @@ def test_an_outdated_attempt_is_ended_and_nobody_is_told():
     d.receive(result(), source=P1).silent()
 
 
+def test_an_engine_that_was_away_learns_what_is_anothers_before_the_work_has_ended():
+    d = called(engine(provider(capacity=2)) >> execute())
+    called(d >> execute(task="b", number=2), "b")
+    d.answer(p.DataSaved(status="ok"), key="start/w/a/1").answer(p.DataSaved(status="ok"), key="start/w/b/1")
+    d.settle() << tells(q.RequestNextTask)
+    d.machine.isolated()
+    d.hub_connected() << tells(e.CapacityUpdate) << asks(r.FindProvider)
+    d << asks(e.TaskStarted, key="start/w/a/1", provider_id=P1)
+    d << asks(e.TaskStarted, key="start/w/b/1", provider_id=P1)
+    d.answer(p.DataSaved(status="duplicate"), key="start/w/b/1")
+    d.answer(p.DataSaved(status="stale"), key="start/w/a/1")
+    d << notes("warning", "an outdated attempt was discarded") << CancelAsk("call/w/a/1")
+    d << tells(v.CancelMethod, to=P1, **about())
+    d << CancelAsk("start/w/a/1") << CancelAsk("end/w/a/1")
+    assert d.machine.inventory() == [["w", "b", 1]]
+    d.hub_connected() << tells(e.CapacityUpdate) << asks(r.FindProvider)
+
+
+def test_what_may_not_run_twice_is_not_given_up_when_its_engine_was_away():
+    d = engine(provider()) >> execute(once=True)
+    d << asks(e.TaskStarted, key="start/w/a/1")
+    d.answer(p.DataSaved(status="ok"), key="start/w/a/1") << asks(v.ExecuteMethod, key="call/w/a/1", to=P1)
+    d.settle() << tells(q.RequestNextTask)
+    d.machine.isolated()
+    d.hub_connected() << tells(e.CapacityUpdate) << asks(r.FindProvider)
+
+
 def test_a_provider_that_went_away_is_reported_for_each_of_its_calls():
     d = calling()
     gone = h.ComponentDisconnected(component_id=P1, component_type=Role.PROVIDER, reason="")
