@@ -215,7 +215,10 @@ class Machine:
         return []
 
     def hindered(self, asked: Ask, error: ErrorInfo, now: float, at: str) -> Effects:
-        """The ledger cannot do now what was asked, and may later; the ask is repeated, unless cancelled."""
+        """The ledger cannot do now what was asked, and may later; the ask is repeated, unless cancelled.
+
+        No emission of it is under way any more: whoever cancels it can be sure that nothing comes of it.
+        """
         return []
 
     def drain(self, now: float, at: str) -> Effects:

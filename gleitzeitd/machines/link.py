@@ -131,6 +131,8 @@ class _OpenAsk:
     hub: str | None = None
     """The connection that it was sent by last."""
     emissions: deque[str] = field(default_factory=lambda: deque(maxlen=EMISSIONS_LIMIT))
+    unanswered: int = 0
+    """Emissions that may still be carried out, for all we know."""
 
 
 @dataclass(slots=True)
@@ -230,7 +232,10 @@ class Link:
         if asked is None and isinstance(event, PersistenceError) and event.error.retryable:
             key = self._emissions.get(envelope.causation_id or "")
             if key is not None:  # It stays open and is repeated: the ledger may recover.
-                self._perform(self.machine.hindered(self._asks[key].ask, event.error, now, at), now, at)
+                entry = self._asks[key]
+                entry.unanswered -= 1
+                if not entry.unanswered:  # Only now is it certain that nothing of it will be.
+                    self._perform(self.machine.hindered(entry.ask, event.error, now, at), now, at)
             return
         ctx = Context(envelope, now, at, asked)
         self._perform(self.machine.handle(name, event, ctx), now, at)
@@ -309,6 +314,7 @@ class Link:
         entry = self._asks.get(key) if key is not None else None
         if entry is not None:
             entry.nobody_at.add(hub)
+            entry.unanswered -= 1
             others = [each for each, up in self._hubs.items() if up and each not in entry.nobody_at]
             if others:  # only all hubs together know that nobody is there
                 self._emit_ask(entry.ask.key, entry, now, at, others[0])
@@ -417,6 +423,7 @@ class Link:
         if len(entry.emissions) == EMISSIONS_LIMIT:
             self._emissions.pop(entry.emissions[0], None)
         entry.emissions.append(envelope.message_id)
+        entry.unanswered += 1
         self._emissions[envelope.message_id] = key
         if not self._route(entry.ask.event, envelope, entry.hub, share=ASK_SHARE):
             self._close(key)

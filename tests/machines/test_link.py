@@ -333,6 +333,18 @@ def test_an_error_of_the_ledger_that_will_pass_leaves_the_ask_open():
     assert s.machine.heard == [("persistence_error", lasting, Ask("s", STARTED))]
 
 
+def test_an_ask_of_which_another_emission_is_under_way_is_not_hindered_yet():
+    s = Session(A)
+    s.do(Ask("s", STARTED))
+    s.until(1.5)
+    passing = p.PersistenceError(error=StoreError("busy").info())
+    first, second = s.sent
+    s.answer(passing, first)
+    assert s.machine.hindrances == []
+    s.answer(passing, second)
+    assert len(s.machine.hindrances) == 1
+
+
 def test_a_client_hears_of_every_error_of_the_ledger():
     s = Session(A, role=Role.CLIENT)
     s.do(Ask("q", p.QueryData(kind_of_data="history")))
