@@ -14,14 +14,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import sys
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 import aiohttp
 import socketio
@@ -41,7 +39,6 @@ from gleitzeitd.plain import Json
 from gleitzeitd.runtime import health, journal
 from gleitzeitd.runtime.clock import monotonic, utc_now
 from gleitzeitd.runtime.connection import (
-    FRAME_LIMIT,
     GOODBYE,
     Connection,
     Ended,
@@ -56,6 +53,7 @@ from gleitzeitd.runtime.connection import (
     unpacked,
 )
 from gleitzeitd.runtime.performer import Performer
+from gleitzeitd.runtime.session import Session
 from gleitzeitd.runtime.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -374,7 +372,7 @@ class _SocketIo:
 
     def __init__(self, connect_seconds: float) -> None:
         self._seconds = connect_seconds
-        self._session = _Session(connect_seconds)
+        self._session = Session(connect_seconds)
         self._client = socketio.AsyncClient(
             reconnection=False,
             handle_sigint=False,
@@ -427,9 +425,14 @@ class _SocketIo:
     async def close(self) -> None:
         # Whatever state the client is in, nothing of it may stay: neither tasks, nor sockets, nor entries in
         # the library's list of connected clients.
-        with suppress(Exception):  # the connection may be broken in any way
-            async with asyncio.timeout(GOODBYE):
-                await self._client.disconnect()
+        try:
+            with suppress(Exception):  # the connection may be broken in any way
+                async with asyncio.timeout(GOODBYE):
+                    await self._client.disconnect()
+        finally:  # also when whoever closes is cancelled
+            await self._let_go()
+
+    async def _let_go(self) -> None:
         engine = self._client.eio
         for task in (getattr(engine, "read_loop_task", None), getattr(engine, "write_loop_task", None)):
             if task is not None:
@@ -446,54 +449,6 @@ class _SocketIo:
 class _Packet(socketio.packet.Packet):  # type: ignore[misc] # the library has no type hints
     # The stock class walks every payload in search of bytes; our events have none.
     uses_binary_events = False
-
-
-class _Session:
-    """As much of an ``aiohttp.ClientSession`` as the library uses, with our limits."""
-
-    def __init__(self, connect_seconds: float) -> None:
-        self.problem = ""
-        """Why no connection could be made; the library does not say."""
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
-        self._session = aiohttp.ClientSession(timeout=timeout)
-        self._socket: aiohttp.ClientWebSocketResponse | None = None
-
-    @property
-    def closed(self) -> bool:
-        return self._session.closed
-
-    @property
-    def cookie_jar(self) -> aiohttp.abc.AbstractCookieJar:
-        return self._session.cookie_jar
-
-    async def ws_connect(self, url: str, **options: Any) -> aiohttp.ClientWebSocketResponse:
-        # aiohttp's own limit of a frame is 4 MiB. The library's `timeout` has another type in each release.
-        headers = options.get("headers")
-        try:
-            self._socket = await self._session.ws_connect(url, headers=headers, max_msg_size=FRAME_LIMIT)
-        except aiohttp.ClientError as problem:
-            self.problem = _in_words(problem)
-            raise
-        return self._socket
-
-    async def send(self, text: str) -> None:
-        """Return when the text has left, or there is room for the next one."""
-        assert self._socket is not None
-        await self._socket.send_str(text)
-
-    def is_cut(self) -> bool:
-        return self._socket is not None and self._socket.closed
-
-    async def close(self) -> None:
-        await self._session.close()
-
-
-def _in_words(problem: aiohttp.ClientError) -> str:
-    if isinstance(problem, aiohttp.ClientConnectorError) and problem.os_error.errno is not None:
-        return os.strerror(problem.os_error.errno) if problem.os_error.errno > 0 else str(problem.os_error)
-    if isinstance(problem, aiohttp.WSServerHandshakeError):
-        return f"no hub there: HTTP status {problem.status}"
-    return str(problem) or type(problem).__name__
 
 
 def _new_id() -> str:
