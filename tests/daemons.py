@@ -60,12 +60,16 @@ class Daemons:
         hub_urls_of: Callable[[str], list[str]] | None = None,
         environment: dict[str, str] | None = None,
         ready_method: str = "echo/ping",
+        program: str = "gleitzeitd",
+        environment_of: Callable[[str], Mapping[str, str]] | None = None,
     ) -> None:
         """``modules`` are providers of our own, ``MODULE:CLASS`` by name; ``twice`` names the roles (and
         providers, as ``provider-echo``) of which two are started. ``hub_urls_of`` says by which addresses a
-        daemon goes to the hubs, if not directly. ``ready_method`` needs no parameters.
+        daemon goes to the hubs, if not directly. ``ready_method`` needs no parameters. ``program`` is the
+        module that is run, and ``environment_of`` says what only the daemon of a name finds in its environment.
         """
         self.directory = directory
+        self.ready_seconds = 0.0
         self.token = secrets.token_urlsafe(24)
         self.ports = {("hub" if n == 0 else f"hub-{n + 1}"): free_port() for n in range(hubs)}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -81,6 +85,8 @@ class Daemons:
         self._hub_urls_of = hub_urls_of or (lambda _: self.hub_urls)
         self._environment = environment or {}
         self._ready_method = ready_method
+        self._program = program
+        self._environment_of = environment_of or (lambda _: {})
 
     @property
     def names(self) -> list[str]:
@@ -119,10 +125,12 @@ class Daemons:
         return Client(hub_urls=self.hub_urls, token=self.token, name="client")
 
     async def __aenter__(self) -> Daemons:
+        started = time.monotonic()
         for name in self._arguments:
             self.start(name)
         try:
             await asyncio.wait_for(self.ready(), READY_SECONDS)
+            self.ready_seconds = round(time.monotonic() - started, 2)
         except BaseException:
             self.stop()
             raise
@@ -135,8 +143,8 @@ class Daemons:
 
     def start(self, name: str) -> None:
         """Start a daemon, or start it again."""
-        command = [sys.executable, "-m", "gleitzeitd", *self._arguments[name]]
-        environment = {**self.environment(), "COMPONENT_ID": name}
+        command = [sys.executable, "-m", self._program, *self._arguments[name]]
+        environment = {**self.environment(), "COMPONENT_ID": name, **self._environment_of(name)}
         if name in self.ports:
             environment["GLEITZEIT_HUB_PORT"] = str(self.ports[name])
         else:
