@@ -248,7 +248,9 @@ def _described(notice: h.NoComponentsAvailable) -> str:
     role = notice.component_type.value if notice.component_type is not None else "component"
     if notice.shard_without_owner is not None:
         # An owner needs the ledger to become one: which of the two is missing, the hub cannot say.
-        return f"no {role} takes part in shard {notice.shard_without_owner} yet: are it and persistence running?"
+        return (
+            f"no {role} takes part in shard {notice.shard_without_owner} yet: are it and persistence running?"
+        )
     if notice.component_id is not None:
         return f"{notice.component_id} is not connected"
     return f"no {role} is connected"
