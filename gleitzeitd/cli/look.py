@@ -12,6 +12,7 @@ from gleitzeitd.cli.connection import Session, online, say_where
 from gleitzeitd.cli.identify import find_workflow, known_task
 from gleitzeitd.cli.options import command, connection_options
 from gleitzeitd.cli.outcome import last_line, outcome_lines
+from gleitzeitd.cli.presence import Presence, look_around, on_lost_of
 from gleitzeitd.cli.progress import Lines, output_line
 from gleitzeitd.cli.show import (
     Column,
@@ -132,7 +133,7 @@ async def _one(session: Session, text: str) -> None:
         }
         click.echo(as_json(plain))
         return
-    echo_lines(status_lines(workflow, tasks))
+    echo_lines(status_lines(workflow, tasks, await look_around(session, workflow)))
 
 
 def task_plain(task: TaskReport) -> Json:
@@ -141,7 +142,9 @@ def task_plain(task: TaskReport) -> Json:
     return plain | {"error": plain_error(task.error)}
 
 
-def status_lines(workflow: WorkflowReport, tasks: Sequence[TaskReport]) -> list[str]:
+def status_lines(
+    workflow: WorkflowReport, tasks: Sequence[TaskReport], presence: Presence | None = None
+) -> list[str]:
     """One workflow with its tasks."""
     because = f": {printable(workflow.reason)}" if workflow.reason else ""
     facts = [
@@ -161,6 +164,8 @@ def status_lines(workflow: WorkflowReport, tasks: Sequence[TaskReport]) -> list[
         remedy = f"; {printable(each.unblocked_by)}" if each.unblocked_by else ""
         who = plural(each.count, "task")
         lines.append(style(f"{who} blocked: {printable(each.reason)}{remedy}", fg="yellow"))
+    lost = [presence.without_engine(task, on_lost_of(workflow, task.task_id)) for task in tasks if presence]
+    lines += [style(printable(each), fg="yellow") for each in dict.fromkeys(filter(None, lost))]
     columns = [
         Column("task", flexible=True, least=12),
         Column("status"),
@@ -169,10 +174,10 @@ def status_lines(workflow: WorkflowReport, tasks: Sequence[TaskReport]) -> list[
         Column("method", optional=1),
         Column("detail", flexible=True),
     ]
-    return [*lines, "", *table(columns, [_task_row(task) for task in tasks], terminal_width())]
+    return [*lines, "", *table(columns, [_task_row(task, presence) for task in tasks], terminal_width())]
 
 
-def _task_row(task: TaskReport) -> tuple[str, ...]:
+def _task_row(task: TaskReport, presence: Presence | None) -> tuple[str, ...]:
     took = between(task.started_at, task.finished_at)
     return (
         task.task_id,
@@ -180,13 +185,16 @@ def _task_row(task: TaskReport) -> tuple[str, ...]:
         str(task.attempt or ""),
         duration(took),
         task.method,
-        _detail(task),
+        _detail(task, presence),
     )
 
 
-def _detail(task: TaskReport) -> str:
+def _detail(task: TaskReport, presence: Presence | None) -> str:
     if task.status == TaskState.DONE.value:
         return ""
+    held = task.status in (TaskState.RUNNING.value, TaskState.LEASED.value)
+    if held and task.engine and presence is not None and (trouble := presence.trouble(task.engine)):
+        return f"on {task.engine}, which {trouble}"
     if task.error is not None:
         lines = task.error.message.strip().splitlines()
         return lines[-1] if lines else task.error.name

@@ -10,6 +10,7 @@ import click
 from gleitzeitd.cli.connection import Session, online
 from gleitzeitd.cli.identify import find_workflow, known_task
 from gleitzeitd.cli.options import command, connection_options
+from gleitzeitd.cli.presence import Presence, look_around, on_lost_of
 from gleitzeitd.cli.show import (
     as_json,
     duration,
@@ -46,6 +47,7 @@ class System:
     engines: int | None = None
     protocols: Collection[str] | None = None
     """Those that somebody serves."""
+    presence: Presence | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -174,6 +176,8 @@ class Explanation:
         match task.status:
             case S.DONE.value:
                 return "it is done", [f"gleitzeit result {self._workflow.workflow_id} {task.task_id}"]
+            case S.RUNNING.value | S.LEASED.value if (gone := self._gone(task)) is not None:
+                return gone
             case S.RUNNING.value:
                 where = f" on {task.engine}" if task.engine else ""
                 return f"it runs since {moment(task.started_at)}{where}", [self._logs(task, " --follow")]
@@ -194,9 +198,26 @@ class Explanation:
                 return task.error.message if task.error is not None else "it was skipped", []
         if self._workflow.has_ended:
             return f"its workflow is {self._workflow.status}", []
-        return "all that it depends on is done; it is about to be queued", [
-            f"gleitzeit status {self._workflow.workflow_id}"
-        ]
+        done = "all that it depends on is done"
+        if missing := self._missing(Role.DEPENDENCY_RESOLVER):
+            return f"{done}; {missing}", ["gleitzeitd dependency-resolver"]
+        return f"{done}; it is about to be queued", [f"gleitzeit status {self._workflow.workflow_id}"]
+
+    def _missing(self, role: Role) -> str:
+        return self._system.presence.missing(role) if self._system.presence is not None else ""
+
+    def _gone(self, task: TaskReport) -> tuple[str, list[str]] | None:
+        """Who holds the task, and is not there."""
+        presence = self._system.presence
+        if presence is None:
+            return None
+        since = f"it runs since {moment(task.started_at)}" if task.started_at else "it was given away"
+        where = f"{since} on {task.engine}"
+        if engine := presence.without_engine(task, on_lost_of(self._workflow, task.task_id)):
+            return f"{where}; {engine}", ["gleitzeit components"]
+        if provider := presence.without_provider(task):
+            return f"{where}; {provider}", ["gleitzeit components", _provider(task.protocol)]
+        return None
 
     def _retry(self, task: TaskReport) -> tuple[str, list[str]]:
         error = task.error.message if task.error is not None else "no reason is known"
@@ -230,6 +251,9 @@ class Explanation:
             return f"no provider of {task.protocol} is connected", [_provider(task.protocol)]
         if self._system.engines == 0:
             return "no execution engine is connected", ["gleitzeitd execution-engine"]
+        for role in (Role.QUEUE_MANAGER, Role.EXECUTION_ENGINE):
+            if missing := self._missing(role):
+                return missing, [f"gleitzeitd {role.value.replace('_', '-')}"]
         blocking = self._blocking(task)
         if blocking is not None:
             remedy = f"; {blocking.unblocked_by}" if blocking.unblocked_by else ""
@@ -285,18 +309,18 @@ async def _why(session: Session, text: str, task_id: str | None) -> None:
 
 
 async def _system(session: Session, workflow: WorkflowReport) -> System:
-    if workflow.has_ended or session.embedded:
+    presence = await look_around(session, workflow)
+    if presence is None:
         return System()
+    engines = sum(1 for each in presence.components if each.component_type is Role.EXECUTION_ENGINE)
+    if presence.missing(Role.PROTOCOL_REGISTRY):  # nobody to ask what is served
+        return System(engines=engines, presence=presence)
     try:
-        components = await session.client.components()
         providers = (await session.client.protocols()).providers
     except AnswerTimeout as problem:
         click.echo(f"gleitzeit: {problem}", err=True)
-        return System()
-    return System(
-        engines=sum(1 for each in components if each.component_type is Role.EXECUTION_ENGINE),
-        protocols={each.protocol for each in providers},
-    )
+        return System(engines=engines, presence=presence)
+    return System(engines=engines, protocols={each.protocol for each in providers}, presence=presence)
 
 
 def why_lines(workflow: WorkflowReport, causes: Sequence[Cause], *, whole: bool) -> list[str]:

@@ -311,6 +311,7 @@ class Persistence(Machine):
         """An engine's inventory: what it lists goes on; what it should list, and does not, is lost."""
         if event.inventory is None:
             return []
+        self._notice_pause(ctx.now)
         engine = ctx.envelope.source_component
         listed = {tuple(item) for item in event.inventory if all(type(x) in (str, int) for x in item)}
         effects: Effects = []
@@ -369,6 +370,12 @@ class Persistence(Machine):
             self._give_time(now)
         return self._sweep(now)
 
+    def _notice_pause(self, now: float) -> None:
+        """This process was stopped: what has come meanwhile is not read yet, or says how it was before."""
+        if self._leases and now - self._sweep_due > _PAUSE_SECONDS:
+            self._sweep_due = now
+            self._give_time(now)
+
     def _give_time(self, now: float) -> None:
         for lease in self._leases.values():
             lease.deadline = max(lease.deadline, now + self.settings.lease_seconds)
@@ -383,8 +390,7 @@ class Persistence(Machine):
     def timer_expired(self, key: str, now: float, at: str) -> Effects:
         if key == _SWEEP:
             self._sweeping = False
-            if now - self._sweep_due > _PAUSE_SECONDS:
-                self._give_time(now)  # this process was stopped: what has come meanwhile is not read yet
+            self._notice_pause(now)
             late = [a for a, lease in self._leases.items() if lease.deadline <= now]
             return self._lose(late, "its engine went silent", now) + self._sweep(now)
         if key.startswith(DEADLINE):
@@ -484,4 +490,5 @@ class Persistence(Machine):
             "timeouts_armed": len(self._deadlines),
             "changes_waiting": len(self._pending),
             "changes_committed": self._committed,
+            "grace_seconds": self.settings.grace_seconds,
         }

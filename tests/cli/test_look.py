@@ -115,3 +115,23 @@ def test_logs_are_lines_with_the_name_of_their_task() -> None:
     assert plain["output"] == {
         "b": [{"stream": "stdout", "text": "x\ny"}, {"stream": "stderr", "text": "z\n"}]
     }
+
+
+def test_a_task_whose_engine_is_gone_is_shown_so_with_what_happens_next() -> None:
+    client = FakeClient(
+        [a_workflow(status="running")], [a_task("a", "running", engine="e-1", attempt=1, method="echo/echo")]
+    )
+    client.component_list = [
+        h.ComponentInfo(
+            component_id=ComponentId("ledger"),
+            component_type=Role.PERSISTENCE,
+            status="healthy",
+            metrics={"grace_seconds": 2.0},
+        ),
+        h.ComponentInfo(
+            component_id=ComponentId("e-2"), component_type=Role.EXECUTION_ENGINE, status="healthy"
+        ),
+    ]
+    output = call(client, "status", "pipe").output
+    assert "e-1 is not connected; unless it comes back, another engine gets the task within 3 s" in output
+    assert "on e-1, which is not connected" in output

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from gleitzeitd.cli.presence import Presence
 from gleitzeitd.cli.why import Explanation, System
 from gleitzeitd.errors import ErrorInfo
+from gleitzeitd.events.hub import ComponentInfo
+from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.model.report import Blocking, TaskReport
 from tests.cli.fake_client import FakeClient, a_task, a_workflow, call
 
@@ -158,3 +161,92 @@ def test_a_workflow_whose_time_was_over_says_so() -> None:
 def test_nothing_is_wrong_with_a_completed_workflow() -> None:
     output = call(FakeClient([a_workflow()], [a_task("a")]), "why", "last").output
     assert output == "pipeline-1f0a  completed\nevery task is done\n"
+
+
+def there(component_id: str, role: Role, silent: float = 0.5, **metrics: Any) -> ComponentInfo:
+    return ComponentInfo(
+        component_id=ComponentId(component_id),
+        component_type=role,
+        status="healthy",
+        heartbeat_age=silent,
+        metrics=metrics,
+    )
+
+
+LEDGER = there("ledger", Role.PERSISTENCE, grace_seconds=2.0)
+OTHER = there("e-2", Role.EXECUTION_ENGINE)
+
+
+@pytest.mark.parametrize(
+    ("components", "on_lost", "reason"),
+    [
+        (
+            [LEDGER, OTHER],
+            "rerun",
+            "e-1 is not connected; unless it comes back, another engine gets the task within 3 s",
+        ),
+        (
+            [LEDGER],
+            "rerun",
+            "the task is queued again within 3 s, and waits: no other execution engine is connected",
+        ),
+        (
+            [LEDGER, OTHER, there("e-1", Role.EXECUTION_ENGINE, 2.8)],
+            "rerun",
+            "e-1 has not answered for 3 s; unless it comes back, another engine gets the task within 4 s",
+        ),
+        ([OTHER], "rerun", "another engine gets the task soon"),
+        ([LEDGER, OTHER], "ask", "the task becomes unknown within 3 s, since it may not run twice"),
+        ([LEDGER, OTHER], "fail", "the task fails within 3 s, since it may not run twice"),
+    ],
+)
+def test_a_task_whose_engine_is_gone_says_so_and_what_happens_next(
+    components: list[ComponentInfo], on_lost: str, reason: str
+) -> None:
+    task = a_task("a", "running", engine="e-1", provider="p-1", started_at="2026-01-31T12:00:00Z")
+    document = {"tasks": [{"id": "a", "on_lost": on_lost}]}
+    system = System(presence=Presence([*components, there("p-1", Role.PROVIDER)]))
+    cause = explain(task, system=system, document=document).of_task("a")
+    assert cause.reason.endswith(reason)
+    assert cause.remedies == ["gleitzeit components"]
+
+
+def test_a_task_whose_provider_is_gone_says_so() -> None:
+    task = a_task("a", "running", engine="e-2", provider="p-1")
+    cause = explain(task, system=System(presence=Presence([LEDGER, OTHER]))).of_task("a")
+    assert "p-1 is not connected; unless it comes back, this attempt is lost" in cause.reason
+
+
+def test_a_task_that_somebody_works_at_merely_runs() -> None:
+    task = a_task("a", "running", engine="e-2", provider="p-1")
+    presence = Presence([LEDGER, OTHER, there("p-1", Role.PROVIDER)])
+    assert explain(task, system=System(presence=presence)).of_task("a").reason.startswith("it runs since")
+
+
+@pytest.mark.parametrize(
+    ("status", "role", "reason"),
+    [
+        ("queued", Role.QUEUE_MANAGER, "no queue manager is connected"),
+        ("pending", Role.DEPENDENCY_RESOLVER, "no dependency resolver is connected"),
+        ("queued", Role.EXECUTION_ENGINE, "no execution engine is connected"),
+    ],
+)
+def test_a_task_that_waits_for_a_daemon_which_is_gone_says_so(status: str, role: Role, reason: str) -> None:
+    roles = {Role.QUEUE_MANAGER, Role.DEPENDENCY_RESOLVER, Role.EXECUTION_ENGINE} - {role}
+    presence = Presence([there(each.value, each) for each in roles])
+    cause = explain(a_task("a", status), system=System(presence=presence)).of_task("a")
+    assert cause.reason.endswith(reason)
+    assert cause.remedies == [f"gleitzeitd {role.value.replace('_', '-')}"]
+
+
+def test_a_role_that_is_silent_does_nothing() -> None:
+    presence = Presence([OTHER, there("q-1", Role.QUEUE_MANAGER, 2.6)])
+    cause = explain(a_task("a", "queued"), system=System(presence=presence)).of_task("a")
+    assert cause.reason == "no queue manager answers: q-1 has not answered for 3 s"
+
+
+def test_the_command_compares_with_who_is_connected() -> None:
+    client = FakeClient([a_workflow(status="running")], [a_task("a", "running", engine="e-1")])
+    client.component_list = [LEDGER, OTHER]
+    output = call(client, "why", "last").output
+    assert "e-1 is not connected; unless it comes back, another engine gets the task within 3 s" in output
