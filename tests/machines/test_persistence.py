@@ -206,14 +206,14 @@ def test_an_attempt_that_is_listed_goes_on():
 
 def test_an_attempt_that_is_not_listed_is_lost_but_not_while_it_may_be_on_its_way():
     d = leased("a", "b")
-    d.after(1.9).receive(inventory(attempt("b")), source=ENGINE).silent()
-    d.after(0.2).receive(inventory(attempt("b")), source=ENGINE) << notes("warning", "an attempt was lost")
+    swept(d, 2.0).receive(inventory(attempt("b")), source=ENGINE).silent()
+    swept(d, 1.0).receive(inventory(attempt("b")), source=ENGINE) << notes("warning", "an attempt was lost")
     assert losing(d) == [attempt("a")]
 
 
 def test_an_engine_that_lists_another_attempt_does_not_hold_this_one():
     d = leased("a")
-    d.after(3.0).receive(inventory(attempt(number=2)), source=ENGINE) << notes("warning")
+    swept(d, 3.0).receive(inventory(attempt(number=2)), source=ENGINE) << notes("warning")
 
 
 @pytest.mark.parametrize("odd", [[["w"]], [[{}, 1, 2]], [[["w"], "a", 1]], [[]], [[None, None, None]]])
@@ -247,6 +247,12 @@ def test_a_ledger_that_was_stopped_itself_reads_first_what_has_come_meanwhile():
     d.after(60.0).expire("leases") << SWEEP
     d.receive(inventory(attempt()), source=ENGINE).silent()
     swept(d, 14.0)
+
+
+def test_an_inventory_from_before_a_pause_of_the_ledger_proves_nothing():
+    d = leased("a")
+    d.after(60.0).receive(inventory(), source=ENGINE).silent()
+    d.expire("leases") << SWEEP
 
 
 def test_leases_are_armed_in_full_when_the_ledger_starts():
