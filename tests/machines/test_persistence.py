@@ -207,7 +207,7 @@ def test_an_attempt_that_is_listed_goes_on():
 def test_an_attempt_that_is_not_listed_is_lost_but_not_while_it_may_be_on_its_way():
     d = leased("a", "b")
     swept(d, 2.0).receive(inventory(attempt("b")), source=ENGINE).silent()
-    swept(d, 1.0).receive(inventory(attempt("b")), source=ENGINE) << notes("warning", "an attempt was lost")
+    swept(d, 1.5).receive(inventory(attempt("b")), source=ENGINE) << notes("warning", "an attempt was lost")
     assert losing(d) == [attempt("a")]
 
 
