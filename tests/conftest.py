@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -11,8 +13,13 @@ pytest.register_assert_rewrite(
 
 # A machine that is busy with something else is not a failure: no deadline per example, and none for the
 # making of examples. `print_blob` shows how to repeat a failure.
+# Where changes are judged, the same examples are tried each time; everywhere else, new ones.
 settings.register_profile(
-    "gleitzeit", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    "gleitzeit",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+    derandomize="CI" in os.environ,
 )
 settings.load_profile("gleitzeit")
 
