@@ -144,9 +144,10 @@ class Link:
     new_correlation: Callable[[], str]
     """Makes 32 hex digits; handed in so that this stays deterministic."""
     metrics: dict[str, Json] = field(default_factory=dict)
-    """Sampled by the runtime; sent along with the next heartbeat response."""
+    """Sampled by the runtime; sent along with the next heartbeat response to each hub."""
     draining: bool = False
     started: bool = False
+    _measured: dict[str, dict[str, Json]] = field(default_factory=dict)  # connection -> metrics told last
     _hubs: dict[str, bool] = field(default_factory=dict)  # connection -> registered
     _limits: dict[str, int] = field(default_factory=dict)  # connection -> bytes of a frame
     _asks: OrderedDict[str, _OpenAsk] = field(default_factory=OrderedDict)
@@ -179,6 +180,7 @@ class Link:
     def disconnected(self, hub: str) -> Actions:
         """A connection is gone; open asks go by the others, or by the next one."""
         self._hubs.pop(hub, None)
+        self._measured.pop(hub, None)
         if not self.is_registered():
             self.machine.isolated()
         self._hurry(hub)
@@ -295,9 +297,10 @@ class Link:
                 self._emit_ask(entry.ask.key, entry, now, at)
 
     def _heartbeat(self, hub: str, number: int, at: str) -> None:
-        metrics, self.metrics = self.metrics, {}
-        if metrics:
-            metrics = {**metrics, **self.machine.figures()}
+        metrics: dict[str, Json] = {}
+        if self.metrics and self._measured.get(hub) is not self.metrics:
+            self._measured[hub] = self.metrics
+            metrics = {**self.metrics, **self.machine.figures()}
         answer = h.HeartbeatResponse(
             number=number,
             status="draining" if self.draining else "healthy",

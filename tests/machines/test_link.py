@@ -483,16 +483,20 @@ def test_what_is_no_event_changes_nothing(name, body, error):
     assert len(s.machine.heard) == 1
 
 
-def test_a_heartbeat_is_answered_where_it_came_from_and_measurements_ride_along_once():
+def test_a_heartbeat_is_answered_where_it_came_from_and_measurements_ride_along_once_to_each_hub():
     s = Session(A, B)
     s.link.metrics = {"cpu_percent": 1.0}
     s.get(h.Heartbeat(hub_id="b", number=1), B).get(h.Heartbeat(hub_id="a", number=2), A)
-    first, second = [decode_body(x.name, x.envelope, x.body) for x in s.sent]
-    assert [(x.hub, x.control) for x in s.sent] == [(B, True), (A, True)]
-    assert first == h.HeartbeatResponse(
-        number=1, load=3, metrics={"cpu_percent": 1.0, "slots": 8}, inventory=[["w", "t", 1]]
-    )
-    assert second == h.HeartbeatResponse(number=2, load=3, inventory=[["w", "t", 1]])
+    s.get(h.Heartbeat(hub_id="a", number=3), A)
+    answers = [decode_body(x.name, x.envelope, x.body) for x in s.sent]
+    assert [(x.hub, x.control) for x in s.sent] == [(B, True), (A, True), (A, True)]
+    measured = {"cpu_percent": 1.0, "slots": 8}
+    inventory = [["w", "t", 1]]
+    assert answers == [
+        h.HeartbeatResponse(number=1, load=3, metrics=measured, inventory=inventory),
+        h.HeartbeatResponse(number=2, load=3, metrics=measured, inventory=inventory),
+        h.HeartbeatResponse(number=3, load=3, inventory=inventory),
+    ]
 
 
 # --- several hubs
