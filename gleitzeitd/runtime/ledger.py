@@ -6,10 +6,11 @@ may carry.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from gleitzeitd.errors import GleitzeitError, MalformedData
+from gleitzeitd.errors import GleitzeitError, MalformedData, StoreError
 from gleitzeitd.events.codec import dumps
 from gleitzeitd.events.persistence import DataRetrieved, QueryData
 from gleitzeitd.machines.base import Request
@@ -23,6 +24,8 @@ from gleitzeitd.runtime.clock import utc_now
 from gleitzeitd.runtime.performer import Finished, Performer
 from gleitzeitd.runtime.tasks import Tasks
 from gleitzeitd.stores.base import Recovered, Store
+
+log = logging.getLogger(__name__)
 
 PAGE_BYTES = 1_000_000
 """What a page of values may weigh, unless its first item alone is heavier."""
@@ -78,6 +81,12 @@ class LedgerPerformer(Performer):
             answer: object = await self.answer(request)
         except GleitzeitError as problem:
             answer = problem
+        except Exception as problem:  # the boundary of the store: whoever waits for the answer gets one
+            if not isinstance(request, Requests.Read):
+                answer = problem  # ends the ledger, which cannot know what has been kept
+            else:  # what one of them asks must not keep everybody else out
+                log.error("a query could not be read", exc_info=problem)
+                answer = StoreError(f"the query could not be read: {type(problem).__name__}")
         self.finished(call_id, answer)
 
     async def answer(self, request: Request) -> object:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gleitzeitd.errors import GleitzeitError, MalformedData
+from gleitzeitd.errors import GleitzeitError, MalformedData, StoreError
 from gleitzeitd.events.persistence import DataRetrieved, QueryData
-from gleitzeitd.machines.persistence import Requests
-from gleitzeitd.model.names import Role, TaskId
+from gleitzeitd.machines.persistence import Persistence, Requests
+from gleitzeitd.model.names import ComponentId, Role, TaskId
 from gleitzeitd.runtime.ledger import PAGE_BYTES, LedgerPerformer
 from gleitzeitd.stores.memory import MemoryStore
 from gleitzeitd.stores.sqlite import SqliteStore
@@ -73,3 +73,35 @@ async def test_named_results_stop_where_a_page_is_full():
 async def test_the_message_says_what_was_expected():
     with pytest.raises(MalformedData, match=r"query_data.workflow_id: expected the id of a workflow"):
         await read(MemoryStore(), QueryData(kind_of_data="workflow", workflow_id="no id"))
+
+
+class Broken(MemoryStore):
+    """Has bugs."""
+
+    async def commit(self, changes, at):
+        await super().commit(changes, at)
+        raise ZeroDivisionError
+
+    async def workflow(self, workflow_id):
+        raise ZeroDivisionError
+
+
+async def answer_of(request):
+    answered = asyncio.get_running_loop().create_future()
+    performer = LedgerPerformer(Broken())
+    await performer.start(lambda _, answer: answered.set_result(answer))
+    performer.perform("commit", request)
+    answer = await asyncio.wait_for(answered, 5)
+    await performer.stop()
+    return answer
+
+
+async def test_a_bug_in_a_commit_ends_the_ledger_instead_of_leaving_it_to_wait():
+    answer = await answer_of(Requests.Commit([accept()]))
+    with pytest.raises(ZeroDivisionError):
+        Persistence(component_id=ComponentId("ledger")).call_finished("commit", answer, 0.0, "")
+
+
+async def test_a_bug_in_a_query_is_told_to_the_one_who_asked():
+    answer = await answer_of(Requests.Read(QueryData(kind_of_data="workflow", workflow_id=W), []))
+    assert isinstance(answer, StoreError)
