@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gleitzeitd.client import new_workflow_id
+from gleitzeitd.model.names import TaskId
 from tests.chaos.proxy import TO_COMPONENT, TO_HUB, Proxy
 from tests.daemons import LOOK_SECONDS, ROLES, ROOT
 from tests.matrix.trial import PROVIDER, STEPS, Seen, Trial, chain, last_of, step
@@ -252,12 +253,12 @@ async def deadly(trial: Trial) -> Seen:
         for each in (beside, other):
             await trial.account(seen, each, began, said)
     result = await trial.client.result(poison)
-    error = result.tasks["p"].error
+    task = result.tasks[TaskId("p")]
     runs = [*trial.executions(poison), *trial.executions(beside), *trial.executions(other)]
     deaths = [run for run in runs if run.workflow_id == poison]
-    seen.expect(result.tasks["p"].status == "failed", f"the task is {result.tasks['p'].status}")
+    seen.expect(task.status == "failed", f"the task is {task.status}")
     seen.expect(len(deaths) == 3, f"it ran {len(deaths)} times")
-    text = error.message if error is not None else ""
+    text = task.error.message if task.error is not None else ""
     seen.expect("3" in text and "provider" in text, f"its error does not say what happened: {text!r}")
     alone = [run for run in runs if run.pid == deaths[-1].pid and run.outcome == "killed"]
     seen.expect(len(alone) == 1, f"it did not die alone: {alone}")
@@ -370,6 +371,7 @@ def groups(away: float) -> dict[str, Group]:
     return {
         "hubs away, kill": hubless("kill -9"),
         "hubs away, end": hubless("SIGTERM"),
+        "cuts": cuts,
         "pauses 1": pauses(EVERY[:4]),
         "pauses 2": pauses(EVERY[4:]),
         "kills": kills,
@@ -377,7 +379,6 @@ def groups(away: float) -> dict[str, Group]:
         "pairs 2": pairs(paired[3:]),
         "misfits": misfits,
         "late": late,
-        "cuts": cuts,
     }
 
 
