@@ -379,14 +379,20 @@ class Connection:
         self._silent = 0
 
     async def run(self, auth: dict[str, str]) -> None:
-        """Until it ends, or does not come about; ``reason`` says why."""
+        """Until it ends, or does not come about; ``reason`` says why.
+
+        Raises:
+            Exception: whatever ended its writer, if that was not the wire.
+        """
         tasks = Tasks()
         try:
             await self._wire.connect(self.url, auth, self._received, self.leave)
             self._owner.connected(self)
             try:
-                tasks.spawn(self._write(), name=f"writer of {self.url}")
+                writer = tasks.spawn(self._write(), name=f"writer of {self.url}")
                 await self._watch()
+                if writer.done() and not writer.cancelled():
+                    writer.result()
             finally:
                 self._ended.set()
                 self.outbox.abandon()
@@ -428,13 +434,14 @@ class Connection:
             self._owner.received(self, name, arguments)
 
     async def _write(self) -> None:
-        while True:
-            name, arguments = await self.outbox.take()
-            try:
+        try:
+            while True:
+                name, arguments = await self.outbox.take()
                 await self._wire.send(name, arguments)
-            except HubUnreachable as problem:
-                self.leave(str(problem))
-                return
+        except HubUnreachable as problem:
+            self.leave(str(problem))
+        finally:
+            self.leave("nothing can be written")  # whatever it was: a connection that is mute is none
 
     async def _watch(self) -> None:
         """Return when the connection has ended, or a hub is silent that should not be.

@@ -195,3 +195,19 @@ async def test_a_connection_that_is_cancelled_twice_closes_its_wire() -> None:
     await asyncio.wait({running}, timeout=5)
     wire.stubborn.set()
     assert wire.closed
+
+
+class BrokenWire(DeafWire):
+    """Has a bug."""
+
+    async def send(self, name: str, arguments: list[Any]) -> None:
+        raise ZeroDivisionError
+
+
+async def test_a_bug_in_writing_ends_the_connection_and_is_not_kept_secret() -> None:
+    wire = BrokenWire(connects=True)
+    connection = Connection("http://hub:1", Nobody(), wire, LinkSettings(), lambda: None)
+    connection.outbox.put(item("x"))
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(connection.run({}), 2)
+    assert wire.closed
