@@ -72,3 +72,10 @@ def test_a_user_is_told_who_is_missing(seen: Mapping[tuple[str, str], Seen]) -> 
 
 def test_the_manual_has_a_row_for_every_scenario() -> None:
     assert rows_of(PAGE.read_text()) == _named(ROWS, AWAY_ON_PAGE)
+
+
+def test_whatever_a_command_says_a_row_stays_a_row() -> None:
+    said = Seen(role="hub", fault="killed", said="one | two\nthree", pause=1.25)
+    page = as_page([said])
+    assert rows_of(page) == [("hub", "killed")]
+    assert "one \\| two three |" in page

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gleitzeitd import __version__
 from tests.daemons import ROOT
-from tests.matrix.scenarios import CUT, KILLED, KILLED_OF_TWO, PAUSED
+from tests.matrix.scenarios import CUT, FORGOTTEN, KILLED, KILLED_OF_TWO, PAUSED
 from tests.matrix.trial import SAID_AFTER, STEP_SECONDS, STEPS, Seen
 
 PAGE: Path = ROOT / "packaging" / "manual" / "failure-matrix.md"
@@ -64,6 +64,7 @@ def _reading(everything: Sequence[Seen]) -> list[str]:
         ("Killed while a second one is there", KILLED_OF_TWO),
         ("Stopped and continued", PAUSED),
         ("Cut off and connected again", CUT),
+        ("The same with connections that are dead for ever", FORGOTTEN),
     ):
         some = [seen for seen in everything if seen.fault == fault]
         if some:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from typing import Any
 
 from gleitzeitd.client import new_workflow_id
 from gleitzeitd.model.names import TaskId
-from tests.chaos.proxy import TO_COMPONENT, TO_HUB, Proxy
+from tests.chaos.proxy import TO_COMPONENT, TO_HUB, How, Proxy
 from tests.daemons import LOOK_SECONDS, ROLES, ROOT
 from tests.matrix.trial import PROVIDER, STEPS, Seen, Trial, chain, last_of, step
 
@@ -32,6 +33,7 @@ KILLED = "killed, started again at once"
 KILLED_OF_TWO = "one of two killed, not started again"
 PAUSED = f"stopped for {PAUSE_SECONDS:g} s (SIGSTOP)"
 CUT = f"cut off from the hub for {CUT_SECONDS:g} s"
+FORGOTTEN = f"cut off for {CUT_SECONDS:g} s, and its connections are dead for ever (a firewall forgot them)"
 Yield = Callable[[Seen], None]
 
 
@@ -289,16 +291,17 @@ async def _kept(trial: Trial, name: str) -> AsyncIterator[None]:
 # --- a network that does not carry ---------------------------------------------------------------------------
 
 
-async def cut_off(trial: Trial, role: str, proxy: Proxy) -> Seen:
-    """Nothing passes between it and the hub, and nobody is told so."""
+async def cut_off(trial: Trial, role: str, proxy: Proxy, how: How) -> Seen:
+    """Nothing passes between it and the hub, and nobody is told so. What was sent is delivered later, or not."""
     workflow_id = await trial.submit(chain())
     await trial.begun(workflow_id)
     began = time.monotonic()
-    proxy.cut("swallow", (TO_HUB, TO_COMPONENT))
+    proxy.cut(how, (TO_HUB, TO_COMPONENT))
     asking = asyncio.ensure_future(trial.said(workflow_id))
     await asyncio.sleep(CUT_SECONDS)
     proxy.heal()
-    seen = await trial.account(Seen(role=role_of(role), fault=CUT), workflow_id, began, await asking)
+    fault = CUT if how == "hold" else FORGOTTEN
+    seen = await trial.account(Seen(role=role_of(role), fault=fault), workflow_id, began, await asking)
     return _chain_seen(seen)
 
 
@@ -348,7 +351,13 @@ def groups(away: float) -> dict[str, Group]:
         async with Trial(directory, twice={"execution-engine"}, environment=lease) as trial:
             found(await past_lease(trial))
 
-    async def cuts(directory: Path, found: Yield) -> None:
+    def cuts(how: How) -> Group:
+        async def group(directory: Path, found: Yield) -> None:
+            await _cuts(directory, found, how)
+
+        return group
+
+    async def _cuts(directory: Path, found: Yield, how: How) -> None:
         proxies: dict[str, Proxy] = {}
 
         def urls(name: str) -> list[str]:
@@ -362,7 +371,7 @@ def groups(away: float) -> dict[str, Group]:
         try:
             async with trial:
                 for role, proxy in proxies.items():
-                    found(await cut_off(trial, role, proxy))
+                    found(await cut_off(trial, role, proxy, how))
         finally:
             for proxy in proxies.values():
                 await proxy.stop()
@@ -371,7 +380,8 @@ def groups(away: float) -> dict[str, Group]:
     return {
         "hubs away, kill": hubless("kill -9"),
         "hubs away, end": hubless("SIGTERM"),
-        "cuts": cuts,
+        "cuts": cuts("hold"),
+        "cuts for ever": cuts("swallow"),
         "pauses 1": pauses(EVERY[:4]),
         "pauses 2": pauses(EVERY[4:]),
         "kills": kills,
@@ -387,6 +397,7 @@ ROWS = (
     *((role_of(role), KILLED_OF_TWO) for role in EVERY if role != "persistence"),
     *((role_of(role), PAUSED) for role in EVERY),
     *((role_of(role), CUT) for role in ("execution-engine", PROVIDER)),
+    *((role_of(role), FORGOTTEN) for role in ("execution-engine", PROVIDER)),
     ("hub", "all hubs gone for {away:g} s (SIGTERM)"),
     ("hub", "all hubs gone for {away:g} s (kill -9)"),
     ("client", "killed between submitting and its answer, started again with the same id"),
@@ -405,11 +416,15 @@ async def everything(away: float, only: str = "") -> list[Seen]:
         directory = Path(tempfile.mkdtemp(prefix=f"gleitzeit-matrix-{name.replace(' ', '-')}-"))
         async with room:
             print(f"{time.strftime('%X')} {name}: {directory}", file=sys.stderr, flush=True)
+            mine: list[Seen] = []
             try:
-                await group(directory, lambda each: _note(seen, each))
+                await group(directory, lambda each: _note(mine, each))
             except (AssertionError, TimeoutError, RuntimeError) as problem:
                 text = f"{name}: {type(problem).__name__}: {problem}; see {directory}"
-                _note(seen, Seen(role=name, fault="broken off", wrong=[text]))
+                _note(mine, Seen(role=name, fault="broken off", wrong=[text]))
+            seen.extend(mine)
+            if not any(each.wrong for each in mine):
+                shutil.rmtree(directory)
 
     await asyncio.gather(*(run(*each) for each in groups(away).items() if only in each[0]))
     order = {(role, fault.format(away=away)): number for number, (role, fault) in enumerate(ROWS)}
