@@ -8,7 +8,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite(
-    "tests.drive", "tests.cluster", "tests.providers.contract", "tests.stores.contract"
+    "tests.drive",
+    "tests.cluster",
+    "tests.cluster_wire",
+    "tests.cluster_parts",
+    "tests.providers.contract",
+    "tests.stores.contract",
 )
 
 # A machine that is busy with something else is not a failure: no deadline per example, and none for the

@@ -8,6 +8,7 @@ something was lost: then it reads the feed from the ledger, and skips nothing. I
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -50,7 +51,7 @@ class Following:
 
 
 @dataclass(slots=True, kw_only=True)
-class Follower(Machine):
+class Follower(Machine, ABC):
     """Base of the machines that own shards. Subclasses say what a snapshot and an entry mean."""
 
     role: ClassVar[Role]
@@ -65,21 +66,21 @@ class Follower(Machine):
 
     # --- for subclasses -------------------------------------------------------------------------
 
+    @abstractmethod
     def take_over(self, shard: Shard, item: Json, now: float) -> None:
         """One item of a shard's snapshot."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forget(self, shard: Shard) -> None:
         """The shard is another's, or its snapshot is read anew."""
-        raise NotImplementedError
 
+    @abstractmethod
     def apply(self, event: Event, correlation_id: str, now: float) -> None:
         """One entry of the feed, in order, each once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def previous(self, stamp: FeedStamp) -> int:
         """Number of the entry that this role must have seen before the stamped one."""
-        raise NotImplementedError
 
     def owns(self, shard: Shard | None) -> bool:
         """Whether the machine takes part in the shard."""

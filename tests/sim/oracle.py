@@ -18,7 +18,8 @@ from gleitzeitd.machines.feed import stamp_of
 from gleitzeitd.model import change as c
 from gleitzeitd.model.ledger import ENDED, TaskRow, TaskState, WorkflowState
 from gleitzeitd.model.names import Role, TaskId, WorkflowId, shard_of
-from tests.cluster import Cluster, Node, Violation, WatchedStore, ran
+from tests.cluster import Cluster, Node, Violation, ran
+from tests.cluster_parts import WatchedStore
 
 S = TaskState
 NEXT: dict[TaskState, set[TaskState]] = {
