@@ -1,13 +1,8 @@
-"""The execution engine, rule by rule, and beside a model of attempts, providers and slots."""
+"""The execution engine, rule by rule."""
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gleitzeitd import errors
 from gleitzeitd.events import execution_engine as e
@@ -16,87 +11,28 @@ from gleitzeitd.events import persistence as p
 from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.events import provider as v
 from gleitzeitd.events import queue_manager as q
-from gleitzeitd.machines.base import Ask, CancelAsk, CancelTimer, SetTimer
-from gleitzeitd.machines.execution_engine import ExecutionEngine, Settings
+from gleitzeitd.machines.base import Ask, CancelAsk, SetTimer
 from gleitzeitd.machines.room import DISCONNECTED_SECONDS, UNREACHABLE_SECONDS
-from gleitzeitd.model.ledger import Execution
-from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId
-from tests.drive import Dialogue, asks, notes, tells
-
-ME, P1, P2, QUEUE = map(ComponentId, ("engine-1", "provider-1", "provider-2", "queue-1"))
-W = WorkflowId("w")
-ECHO = "echo/v1"
-TOO_LARGE = errors.MalformedEvent("event", "too large").info()
-
-
-def provider(name=P1, capacity=1, protocol=ECHO):
-    return r.ProviderRegistered(
-        provider=r.ProviderInfo(component_id=name, protocol=protocol, capacity=capacity)
-    )
-
-
-def engine(*providers, slots=2):
-    d = Dialogue(ExecutionEngine(ME, Settings(slots=slots)))
-    d.start() << asks(r.FindProvider, key="providers") << SetTimer("request", 1.0)
-    d.hub_connected() << tells(e.CapacityUpdate(slots=slots)) << asks(r.FindProvider)
-    infos = [one.provider for one in providers]
-    d.answer(r.ProviderFound(providers=infos), key="providers").settle() << tells(q.RequestNextTask)
-    return d
-
-
-def execute(task="a", attempt=1, timeout=None, number=1, protocol=ECHO, **more):
-    run = Execution(
-        workflow_id=W,
-        task_id=TaskId(task),
-        attempt=attempt,
-        engine_id=ME,
-        method="echo/echo",
-        protocol=protocol,
-        parameters={"n": 1},
-        timeout=timeout,
-        **more,
-    )
-    return q.ExecuteTask(task=run, number=number)
-
-
-def about(task="a", attempt=1):
-    return {"workflow_id": W, "task_id": TaskId(task), "attempt": attempt}
-
-
-def result(task="a", attempt=1, value=7):
-    return v.MethodResult(**about(task, attempt), result=value, finished_at="then")
-
-
-def error(problem, task="a"):
-    return v.ProviderError(**about(task), error=problem.info())
-
-
-def called(d, task="a", to=P1, attempt=1):
-    d << asks(v.ExecuteMethod, key=f"call/w/{task}/{attempt}", to=to, **about(task, attempt))
-    return d << asks(e.TaskStarted, key=f"start/w/{task}/{attempt}", provider_id=to)
-
-
-def ending(order):
-    """In place of the call: that one is not asked for again."""
-    return asks(order, key="call/w/a/1", to=P1)
-
-
-def calling(**more):
-    """An engine whose task ``a`` is being run by P1."""
-    d = engine(provider())
-    d.receive(execute(**more), source=QUEUE)
-    called(d)
-    if "timeout" in more:
-        d << SetTimer("deadline/w/a/1", more["timeout"] + 5.0)
-    return d
-
-
-def reported(d, event, task="a", *, timer=False):
-    d << CancelAsk(f"call/w/{task}/1")
-    if timer:
-        d << CancelTimer(f"deadline/w/{task}/1")
-    return d << CancelAsk(f"start/w/{task}/1") << asks(event, key=f"end/w/{task}/1")
-
+from gleitzeitd.model.names import Role
+from tests.drive import asks, notes, tells
+from tests.machines.engine_builders import (
+    ECHO,
+    P1,
+    P2,
+    QUEUE,
+    TOO_LARGE,
+    W,
+    about,
+    called,
+    calling,
+    ending,
+    engine,
+    error,
+    execute,
+    provider,
+    reported,
+    result,
+)
 
 # --- rules ----------------------------------------------------------------------------------------
 
@@ -394,141 +330,3 @@ def test_a_start_that_nobody_takes_is_given_up():
     assert d.machine.inventory() == []
     d.receive(execute("b"), source=QUEUE)
     called(d, "b")
-
-
-# --- beside a model -------------------------------------------------------------------------------
-
-TASKS = st.sampled_from(["a", "b", "c", "d"])
-PROVIDERS = [P1, P2]
-
-
-class Beside(RuleBasedStateMachine):
-    """``held`` are the attempts; ``calls`` says who runs which; ``reports`` is what the ledger was asked."""
-
-    def __init__(self):
-        super().__init__()
-        self.d = engine(slots=3)
-        self.held, self.calls, self.ended = set(), {}, Counter()
-        self.capacity = {}
-        self.attempts = Counter()
-
-    def look(self):
-        """What has just come out."""
-        for effect in self.d.take():
-            if not isinstance(effect, Ask):
-                continue
-            event = effect.event
-            key = (getattr(event, "task_id", None), getattr(event, "attempt", None))
-            if isinstance(event, v.ExecuteMethod):
-                assert key in self.held
-                assert self.calls.get(key, effect.to) == effect.to, "one attempt is in two providers"
-                self.calls[key] = effect.to
-                running = Counter(self.calls.values())
-                capacity = self.capacity.get(effect.to, running[effect.to])
-                assert running[effect.to] <= capacity, "over a provider's capacity"
-            elif isinstance(event, (e.TaskCompleted, e.TaskFailed)):
-                self.calls.pop(key, None)
-                self.ended[key] += 1
-                assert self.ended[key] == 1, "one attempt was reported twice"
-
-    @rule(task=TASKS)
-    def order(self, task):
-        self.attempts[task] += 1
-        self.held.add((task, self.attempts[task]))
-        self.d.receive(execute(task, self.attempts[task]), source=QUEUE)
-        self.look()
-
-    @rule(task=TASKS)
-    def order_again(self, task):
-        if (task, self.attempts[task]) in self.held:
-            self.d.receive(execute(task, self.attempts[task]), source=QUEUE).silent()
-
-    @rule(name=st.sampled_from(PROVIDERS), capacity=st.integers(1, 2))
-    def registers(self, name, capacity):
-        if name not in self.capacity:
-            self.capacity[name] = capacity
-            self.d.receive(provider(name, capacity), source="registry")
-            self.look()
-
-    @rule(name=st.sampled_from(PROVIDERS))
-    def goes(self, name):
-        self.capacity.pop(name, None)
-        orphans = [key for key, where in self.calls.items() if where == name]
-        gone = h.ComponentDisconnected(component_id=name, component_type=Role.PROVIDER, reason="")
-        self.d.receive(gone, source="hub")
-        self.look()
-        self.d.after(DISCONNECTED_SECONDS)
-        notice = h.NoComponentsAvailable(event="execute_method", component_id=name)
-        for task, attempt in orphans:
-            key = f"call/w/{task}/{attempt}"
-            if key in self.d.asks:
-                self.d.undeliverable(notice, key)
-                self.look()
-        assert all(self.ended[key] == 1 for key in orphans)
-
-    @rule(task=TASKS, good=st.booleans(), name=st.sampled_from(PROVIDERS))
-    def answers(self, task, good, name):
-        key = (task, self.attempts[task])
-        expected = self.calls.get(key) == name
-        event = result(*key) if good else v.ProviderError(**about(*key), error=TOO_LARGE)
-        self.d.receive(event, source=name)
-        before = self.ended[key]
-        self.look()
-        assert (self.ended[key] == before + 1) == expected
-
-    @rule(task=TASKS)
-    def cancel(self, task):
-        self.d.receive(e.CancelTask(**about(task, self.attempts[task])), source="persistence")
-        self.look()
-
-    @rule(task=TASKS, status=st.sampled_from(["ok", "duplicate", "stale"]))
-    def ledger_answers(self, task, status):
-        for n in range(1, self.attempts[task] + 1):
-            key = f"end/w/{task}/{n}"
-            if key in self.d.asks:
-                self.d.answer(p.DataSaved(status=status), key=key)
-                self.held.discard((task, n))
-                self.look()
-
-    @rule(task=TASKS)
-    def outdated(self, task):
-        key = (task, self.attempts[task])
-        if f"start/w/{task}/{key[1]}" in self.d.asks:
-            self.d.answer(p.DataSaved(status="stale"), key=f"start/w/{task}/{key[1]}")
-            self.held.discard(key)
-            self.calls.pop(key, None)
-            self.look()
-            assert self.ended[key] == 0
-
-    @rule(data=st.data())
-    def overtime(self, data):
-        if timers := sorted(key for key in self.d.timers if key.startswith("deadline/")):
-            self.d.expire(data.draw(st.sampled_from(timers)))
-            self.look()
-
-    @rule()
-    def offer(self):
-        self.d.expire("request")
-        (said,) = [effect.event for effect in self.d.take() if not isinstance(effect, SetTimer)]
-        assert said.slots == max(3 - len(self.held), 0)
-        waiting = len([key for key in self.held if key not in self.calls and not self.ended[key]])
-        free = sum(self.capacity.values()) - len(self.calls)
-        assert said.room == ({ECHO: max(free - waiting, 0)} if self.capacity else {})
-
-    @invariant()
-    def the_inventory_is_what_is_held(self):
-        assert {(task, n) for _, task, n in self.d.machine.inventory()} == self.held
-
-    @invariant()
-    def nothing_waits_while_a_provider_has_room(self):
-        waiting = [key for key in self.held if key not in self.calls and not self.ended[key]]
-        assert not waiting or sum(self.capacity.values()) <= len(self.calls)
-
-    @invariant()
-    def no_timer_outlives_its_call(self):
-        timed = {key.split("/")[2] for key in self.d.timers if key.startswith("deadline/")}
-        assert timed <= {task for task, _ in self.calls}
-
-
-TestBeside = Beside.TestCase
-TestBeside.settings = settings(max_examples=80, stateful_step_count=40)
