@@ -3,9 +3,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gleitzeitd.errors import MalformedEvent, NotPermitted, UnknownEvent
 from gleitzeitd.events import CATALOGUE, COMPONENTS, Kind, To, receivers
@@ -23,11 +20,9 @@ from gleitzeitd.events.hub import (
     TraceData,
 )
 from gleitzeitd.machines.base import Deliver, Disconnect, Note, Send, SetTimer
-from gleitzeitd.machines.foreign import Foreign, Stamp
 from gleitzeitd.machines.hub import Hub, Settings
-from gleitzeitd.machines.members import Member, Members
 from gleitzeitd.machines.routing import PLANS
-from gleitzeitd.model.names import SHARDS, ComponentId, Role
+from gleitzeitd.model.names import ComponentId, Role
 
 AT = "2026-01-01T00:00:00.000Z"
 C = "c" * 32
@@ -421,140 +416,6 @@ def test_only_so_many_connections_may_be_about_to_register() -> None:
     assert isinstance(net.hub.opened("2", "")[0], Disconnect)
     net.hub.disconnected("1", "")
     assert isinstance(net.hub.opened("3", "")[0], SetTimer)
-
-
-STAMP = Stamp(message_id="new", correlation_id=C, at=AT)
-
-
-def test_what_a_foreign_client_leaves_out_is_completed() -> None:
-    foreign = Foreign(nesting=64, role_of=lambda _: None)
-    flat = {"workflow_id": "w", "workflow": {}, "_fact": "forged", "_unknown": 1}
-    envelope, body = foreign.incoming("submit_workflow", flat, ComponentId("c"), Role.CLIENT, STAMP)
-    assert body == '{"workflow_id":"w","workflow":{}}'
-    assert envelope == {
-        "_message_id": "new",
-        "_correlation_id": C,
-        "_source_component": "c",
-        "_timestamp": AT,
-        "_shard": envelope["_shard"],
-        "_topic": "w",
-    }
-
-
-def test_a_foreign_reply_goes_to_whoever_sent_its_command() -> None:
-    roles = {"e1": Role.EXECUTION_ENGINE, "e2": Role.EXECUTION_ENGINE, "g": Role.PROTOCOL_REGISTRY}
-    foreign = Foreign(nesting=64, role_of=roles.get)
-    for source, name, attempt in (
-        ("e1", "execute_method", 1),
-        ("e2", "execute_method", 2),
-        ("g", "health_check", 0),
-    ):
-        body = dumps({**CALL, "attempt": attempt} if attempt else {})
-        envelope = {
-            "_message_id": f"of {source}",
-            "_correlation_id": source * 16,
-            "_source_component": source,
-        }
-        assert foreign.outgoing(name, envelope, body)["_message_id"] == f"of {source}"
-
-    def answer(name: str, **flat: Any) -> tuple:
-        envelope, _ = foreign.incoming(name, flat, ComponentId("p"), Role.PROVIDER, STAMP)
-        return envelope.get("_reply_to"), envelope.get("_causation_id")
-
-    result = {"workflow_id": "w", "task_id": "t"}
-    assert answer("method_result", **result, attempt=1) == ("e1", "of e1")
-    assert answer("method_result", **result, attempt=2) == ("e2", "of e2")
-    assert answer("method_result", **result, attempt=9, _causation_id="of e1") == ("e1", "of e1")
-    assert answer("method_result", **result, attempt=9, _reply_to="x") == ("x", None)
-    assert answer("health_status", health="ok") == ("g", "of g")
-
-
-@pytest.mark.parametrize("payload", [7, [], "x", {"workflow_id": 7}, {"workflow_id": "w", "_message_id": 7}])
-def test_a_foreign_payload_that_breaks_the_declaration_is_refused(payload: Any) -> None:
-    foreign = Foreign(nesting=64, role_of=lambda _: None)
-    with pytest.raises(MalformedEvent):
-        foreign.incoming("query_status", payload, ComponentId("c"), Role.CLIENT, STAMP)
-
-
-def test_a_body_that_is_no_json_object_is_no_flat_event() -> None:
-    foreign = Foreign(nesting=64, role_of=lambda _: None)
-    for body in ("", "[1]", "{", "[" * 100_000):
-        with pytest.raises(MalformedEvent):
-            foreign.outgoing("task_started", {}, body)
-
-
-class Registry(RuleBasedStateMachine):
-    """Members beside a plain dict of what was said last."""
-
-    ids = st.sampled_from("abcd")
-    shards = st.dictionaries(st.integers(0, SHARDS - 1), st.integers(1, 3), max_size=4)
-    topics = st.lists(st.sampled_from(["*", "u", "v"]), max_size=3)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.members = Members()
-        self.model: dict[str, tuple[Member, dict[int, int], set[str]]] = {}
-
-    @rule(name=ids)
-    def join(self, name: str) -> None:
-        if name not in self.model:
-            member = Member(
-                connection=f"@{name}",
-                component_id=ComponentId(name),
-                role=Role.QUEUE_MANAGER,
-                epoch=0,
-                since=0,
-                heard=0,
-                answered=0,
-                beats=True,
-            )
-            self.members.add(member)
-            self.model[name] = (member, {}, set())
-
-    @rule(name=ids)
-    def leave(self, name: str) -> None:
-        if name in self.model:
-            self.members.remove(self.model.pop(name)[0])
-
-    @rule(name=ids, shards=shards)
-    def serve(self, name: str, shards: dict[int, int]) -> None:
-        if name in self.model:
-            member, _, topics = self.model[name]
-            self.members.serve(member, dict(shards))
-            self.model[name] = (member, shards, topics)
-
-    @rule(name=ids, topics=topics, on=st.booleans())
-    def watch(self, name: str, topics: list[str], on: bool) -> None:
-        if name in self.model:
-            member, _, watched = self.model[name]
-            (self.members.watch if on else self.members.unwatch)(member, topics)
-            watched.update(topics) if on else watched.difference_update(topics)
-
-    @invariant()
-    def the_newest_epoch_owns(self) -> None:
-        for shard in range(SHARDS):
-            epochs = [shards[shard] for _, shards, _ in self.model.values() if shard in shards]
-            owner = self.members.owner(Role.QUEUE_MANAGER, shard)
-            assert (owner is None) == (not epochs)
-            if owner is not None:
-                assert self.model[owner.component_id][1][shard] == max(epochs)
-
-    @invariant()
-    def watchers_are_those_who_said_so(self) -> None:
-        for topic in ("u", "v", None):
-            found = [each.component_id for each in self.members.watchers(topic)]
-            assert len(found) == len(set(found))
-            assert set(found) == {name for name, (_, _, said) in self.model.items() if said & {"*", topic}}
-
-    @invariant()
-    def one_of_the_role_is_found_if_there_is_one(self) -> None:
-        chosen = self.members.choose(Role.QUEUE_MANAGER)
-        assert (chosen is not None) == bool(self.model)
-        assert len(self.members) == len(self.model)
-
-
-TestMembers = Registry.TestCase
-TestMembers.settings = hypothesis_settings(max_examples=40, stateful_step_count=25, deadline=None)
 
 
 def test_only_replies_commands_and_facts_of_one_route_complain_as_declared() -> None:
