@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import count
-
 import pytest
 
 from gleitzeitd.errors import MalformedEvent, NotPermitted, StoreError, UnknownEvent
@@ -11,15 +9,13 @@ from gleitzeitd.events import Envelope
 from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import hub as h
 from gleitzeitd.events import persistence as p
-from gleitzeitd.events import protocol_registry as r
-from gleitzeitd.events.codec import decode_body, encode_body
+from gleitzeitd.events.codec import decode_body
 from gleitzeitd.machines.base import (
     Ask,
     Call,
     CancelAsk,
     CancelCall,
     CancelTimer,
-    Machine,
     Note,
     Reply,
     SetTimer,
@@ -28,170 +24,11 @@ from gleitzeitd.machines.base import (
 from gleitzeitd.machines.link import (
     EMISSIONS_LIMIT,
     SEEN_LIMIT,
-    Identity,
-    Leave,
-    Link,
     Refused,
     Registered,
-    Transmit,
 )
-from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId
-
-A, B = "http://a", "http://b"
-ME, LEDGER = ComponentId("engine-1"), ComponentId("persistence-1")
-W, T = WorkflowId("w"), TaskId("t")
-FIND = r.FindProvider(protocol="python/v1")
-FOUND = r.ProviderFound(providers=[])
-STARTED = e.TaskStarted(workflow_id=W, task_id=T, attempt=1)
-SWEEP = "link/sweep"
-
-
-class Puppet(Machine):
-    """Does what the test tells it to, and remembers what it was told."""
-
-    role = Role.EXECUTION_ENGINE
-
-    def __init__(self, role=Role.EXECUTION_ENGINE):
-        self.component_id = ME
-        self.role = role
-        self.heard = []
-        self.hindrances = []
-        self.next = []
-        self.on_start = []
-        self.on_hub = []
-
-    def hindered(self, asked, error, now, at):
-        self.hindrances.append((asked, error))
-        return []
-
-    def _do(self, what):
-        self.heard.append(what)
-        effects, self.next = self.next, []
-        return effects
-
-    def start(self, now, at):
-        return [*self._do("start"), *self.on_start]
-
-    def handle(self, name, event, ctx):
-        return self._do((name, event, ctx.asked))
-
-    def call_finished(self, call_id, answer, now, at):
-        return self._do((call_id, answer))
-
-    def timer_expired(self, key, now, at):
-        return self._do(key)
-
-    def settle(self, now, at):
-        return self._do("settle")
-
-    def hub_connected(self, now, at):
-        return [*self._do("hub"), *self.on_hub]
-
-    def undeliverable(self, notice, asked, now, at):
-        return self._do(("undeliverable", asked))
-
-    def refused(self, asked, error, now, at):
-        return self._do(("refused", asked, error.code))
-
-    def drain(self, now, at):
-        return self._do("drain")
-
-    def load(self):
-        return 3
-
-    def figures(self):
-        return {"slots": 8}
-
-    def inventory(self):
-        return [["w", "t", 1]]
-
-
-class Session:
-    """A link with a puppet, simulated hubs, and timers that expire in time."""
-
-    def __init__(self, *hubs, role=Role.EXECUTION_ENGINE):
-        self.machine = Puppet(role)
-        numbers = count()
-        self.link = Link(
-            self.machine, Identity(component_id=ME, role=role, epoch=10), lambda: f"c{next(numbers)}"
-        )
-        self.now = 0.0
-        self.timers = {}
-        self.sent = []
-        self.others = []
-        self.numbers = count()
-        for hub in hubs:
-            self.up(hub)
-        self.clear()
-
-    def see(self, actions):
-        for action in actions:
-            match action:
-                case Transmit():
-                    self.sent.append(action)
-                case SetTimer(key, delay):
-                    self.timers[key] = self.now + delay
-                case CancelTimer(key):
-                    self.timers.pop(key, None)
-                case _:
-                    self.others.append(action)
-        return self
-
-    def clear(self):
-        self.sent, self.others, self.machine.heard = [], [], []
-
-    def up(self, hub):
-        self.see(self.link.connected(hub, self.now, "now"))
-        return self.registered(hub)
-
-    def registered(self, hub):
-        answer = h.ComponentRegistered(
-            component_id=ME, component_type=self.machine.role, heartbeat_interval=1.0, hub_id=hub
-        )
-        return self.get(answer, hub, source="hub", to=ME)
-
-    def get(self, event, hub=A, *, source=LEDGER, to=None, cause=None, message_id=None, name=None):
-        """An event comes in."""
-        envelope = Envelope(
-            message_id=message_id or f"in{next(self.numbers)}",
-            correlation_id="d",
-            source_component=ComponentId(source),
-            causation_id=cause,
-            reply_to=to,
-        )
-        return self.see(
-            self.link.received(hub, name or event.name, envelope, encode_body(event), self.now, "now")
-        )
-
-    def answer(self, event, transmit, **more):
-        """An answer to what was sent."""
-        return self.get(event, transmit.hub, to=ME, cause=transmit.envelope.message_id, **more)
-
-    def do(self, *effects):
-        return self.see(self.link.perform(list(effects), self.now, "now"))
-
-    def until(self, now):
-        """Time passes, timers expire."""
-        while self.timers and min(self.timers.values()) <= now:
-            key = min(self.timers, key=self.timers.__getitem__)
-            self.now = max(self.now, self.timers.pop(key))
-            self.see(self.link.timer_expired(key, self.now, "now"))
-        self.now = now
-        return self
-
-    def emitted(self):
-        """Hub and name of what was sent since the last look."""
-        sent, self.sent = self.sent, []
-        return [(action.hub, action.name) for action in sent]
-
-    def moments(self, until):
-        """When something is sent, until that time, in steps of 50 ms."""
-        found = []
-        while self.now < until:
-            self.until(round(self.now + 0.05, 2))
-            found += [self.now] * len(self.emitted())
-        return found
-
+from gleitzeitd.model.names import ComponentId, Role
+from tests.machines.link_session import FIND, FOUND, LEDGER, ME, STARTED, A, B, Session, T, W
 
 # --- joining
 
@@ -497,74 +334,3 @@ def test_a_heartbeat_is_answered_where_it_came_from_and_measurements_ride_along_
         h.HeartbeatResponse(number=2, load=3, metrics=measured, inventory=inventory),
         h.HeartbeatResponse(number=3, load=3, inventory=inventory),
     ]
-
-
-# --- several hubs
-
-
-def test_answers_go_by_the_hub_that_the_question_came_by():
-    s = Session(A, B)
-    s.machine.next = [Tell(STARTED), Ask("f", FIND)]
-    s.get(e.CancelTask(workflow_id=W, task_id=T, attempt=1), B)
-    assert s.emitted() == [(B, "task_started"), (B, "find_provider")]
-
-
-def test_an_answer_that_took_a_while_goes_by_that_hub_too_unless_it_is_gone():
-    s = Session(A, B)
-    s.get(e.CancelTask(workflow_id=W, task_id=T, attempt=1), B, message_id="q")
-    to = Envelope(message_id="q", correlation_id="k", source_component=LEDGER)
-    s.do(Reply(FOUND, to))
-    assert s.emitted() == [(B, "provider_found")]
-    s.see(s.link.disconnected(B)).do(Reply(FOUND, to))
-    assert s.emitted() == [(A, "provider_found")]
-
-
-def test_an_ask_is_repeated_by_one_hub_after_the_other():
-    s = Session(A, B)
-    s.do(Ask("f", FIND)).until(11.0)
-    assert s.emitted() == [(hub, "find_provider") for hub in (A, B, A, B)]
-
-
-def test_what_was_asked_by_a_connection_that_ends_goes_soon_by_another():
-    s = Session(A, B)
-    s.do(Ask("f", FIND))
-    s.see(s.link.disconnected(A)).emitted()
-    assert s.moments(1.2) == [0.25]
-
-
-def test_a_hub_that_leaves_is_used_no_more_and_what_was_asked_by_it_goes_by_another():
-    s = Session(A, B)
-    s.do(Ask("f", FIND)).emitted()
-    s.get(h.HubLeaving(hub_id="a", reason="upgrade"), A)
-    assert s.others == [Leave(A, "upgrade")]
-    s.until(0.25).do(Tell(STARTED))
-    assert s.emitted() == [(B, "find_provider"), (B, "task_started")]
-
-
-def test_what_each_hub_has_to_know_goes_by_all_of_them_as_one_message():
-    s = Session(A, B)
-    s.do(Tell(e.CapacityUpdate(slots=4)))
-    assert [action.hub for action in s.sent] == [A, B]
-    assert len({action.envelope.message_id for action in s.sent}) == 1
-
-
-def test_a_subscription_is_made_at_every_hub_and_answered_once():
-    s = Session(A, B, role=Role.CLIENT)
-    ask = Ask("s", h.Subscribe(topics=["w"]))
-    s.do(ask)
-    first, second = s.sent
-    assert (first.hub, second.hub) == (A, B)
-    for sent in (first, second):
-        s.answer(h.Subscribed(topics=["w"]), sent, source="hub")
-    assert [asked for _, _, asked in s.machine.heard] == [ask, None]
-
-
-def test_the_machine_hears_that_nobody_is_there_when_every_hub_has_said_so():
-    s = Session(A, B)
-    nobody = h.NoComponentsAvailable(event="find_provider")
-    s.do(Ask("f", FIND))
-    s.answer(nobody, s.sent[0], source="hub")
-    assert [action.hub for action in s.sent] == [A, B] and s.machine.heard == []
-    s.answer(nobody, s.sent[1], source="hub")
-    assert len(s.sent) == 2 and s.machine.heard == [("undeliverable", Ask("f", FIND))]
-    assert s.until(0.25).sent[2].hub == A
