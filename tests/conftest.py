@@ -12,7 +12,9 @@ pytest.register_assert_rewrite(
     "tests.cluster",
     "tests.cluster_wire",
     "tests.cluster_parts",
+    "tests.model.owned_ledger",
     "tests.providers.contract",
+    "tests.runtime.hub_peers",
     "tests.stores.contract",
 )
 

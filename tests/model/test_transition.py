@@ -7,20 +7,18 @@ from dataclasses import replace
 import pytest
 
 from gleitzeitd import errors
-from gleitzeitd.model.change import CancelWorkflow, ChangePriority, Status
-from gleitzeitd.model.ledger import Attempt, TaskState, Verdict, WorkflowState
+from gleitzeitd.model.change import ChangePriority, Status
+from gleitzeitd.model.ledger import Attempt, TaskState, WorkflowState
 from gleitzeitd.model.names import SHARDS, Role, WorkflowId, shard_of
-from gleitzeitd.model.retry import Backoff, RetryPolicy
 from gleitzeitd.model.transition import BUSY_DELAY
-from gleitzeitd.model.workflow import OnLost, Timeouts
-from gleitzeitd.stores.memory import MemoryStore
+from gleitzeitd.model.workflow import OnLost
+from tests.model.owned_ledger import CANCEL, LONE, RETRY, Ledger, leased
 from tests.stores.ledger import (
     AT,
     BROKEN,
     E1,
     E2,
     LATER,
-    OWNED,
     P1,
     A,
     W,
@@ -28,57 +26,15 @@ from tests.stores.ledger import (
     complete,
     done,
     end,
-    expire,
     fail,
     grant,
     lose,
     ready,
-    resolve,
     skip,
     start,
     take,
-    waits,
     wake,
 )
-
-RETRY = RetryPolicy(max_attempts=3, backoff=Backoff.FIXED, base_delay=2, jitter=False)
-LONE = {"a": []}
-CANCEL = CancelWorkflow(workflow_id=W, reason="enough")
-
-
-class Ledger:
-    """One with every shard owned."""
-
-    def __init__(self, *changes):
-        self.store = MemoryStore()
-        self(*OWNED)
-        assert all(outcome.status is Status.OK for outcome in (self(change) for change in changes))
-
-    def __call__(self, *changes, at=AT):
-        """The outcome of the last one."""
-        return self._now(self.store.commit(changes, at))[-1]
-
-    def statuses(self, *changes):
-        return [self(change).status.value for change in changes]
-
-    def task(self, name="a"):
-        return next(row for row in self._now(self.store.tasks(W, -1, 99)) if row.task_id == name)
-
-    @property
-    def workflow(self):
-        return self._now(self.store.workflow(W))
-
-    def _now(self, coroutine):
-        try:
-            coroutine.send(None)
-        except StopIteration as done_with:
-            return done_with.value
-        raise AssertionError("a store in memory waited")
-
-
-def leased(**of_tasks):
-    return Ledger(accept(graph=LONE, **of_tasks), ready("a"), grant("a"))
-
 
 # --- workflows ------------------------------------------------------------------------------------
 
@@ -416,181 +372,6 @@ def test_a_task_that_runs_keeps_its_priority():
     ledger = Ledger(accept(graph={"a": [], "b": [], "c": []}), ready("a", "b"), grant("a"))
     ledger(ChangePriority(workflow_id=W, task_ids=[], priority=4))
     assert [ledger.task(name).priority for name in "abc"] == [2, 4, 4]
-
-
-# --- timeouts -------------------------------------------------------------------------------------
-
-WAITS = Timeouts(queued=60, start=5, silence=9)
-
-
-def test_each_wait_is_told_with_its_seconds_whenever_it_begins():
-    ledger = Ledger(accept(graph=LONE, timeouts=WAITS, retry=RETRY))
-    assert ledger(ready("a")).deadlines == [(waits("queued", "a"), 60)]
-    assert ledger(grant("a")).deadlines == [(waits("start", "a", 1), 5)]
-    assert ledger(start("a"), lose("a")).deadlines == [(waits("queued", "a", 1), 60)]
-    ledger(grant("a", attempt=1), fail("a", 2))
-    assert ledger(wake("a", 2)).deadlines == [(waits("queued", "a", 2), 60)]
-
-
-def test_a_task_without_timeouts_costs_no_deadline():
-    ledger = Ledger()
-    changes = [accept(), ready("a"), grant("a"), start("a"), lose("a")]
-    assert [ledger(change).deadlines for change in changes] == [[]] * 5
-
-
-def test_what_waits_in_the_queue_for_too_long_has_failed_whatever_its_policy():
-    ledger = Ledger(accept(graph=LONE, timeouts=WAITS, retry=RETRY), ready("a"))
-    (fact,) = ledger(expire("queued", "a")).facts
-    assert (fact.name, fact.body.get("retry_in")) == ("task_failed", None)
-    assert str(ledger.task().error) == "[TASK_TIMEOUT] waited in the queue longer than 60 s"
-    assert ledger.statuses(expire("queued", "a"), end()) == ["stale", "ok"]
-
-
-@pytest.mark.parametrize(
-    ("before", "late"),
-    [
-        ([], expire("queued", "a", 1)),
-        ([grant("a")], expire("queued", "a")),
-        ([grant("a"), lose("a")], expire("queued", "a")),
-        ([grant("a"), start("a")], expire("start", "a", 1)),
-        ([grant("a"), lose("a")], expire("start", "a", 1)),
-        ([grant("a"), complete("a")], expire("start", "a", 1)),
-    ],
-)
-def test_a_deadline_of_a_wait_that_is_over_has_no_effect(before, late):
-    ledger = Ledger(accept(graph=LONE, timeouts=WAITS), ready("a"), *before)
-    task = ledger.task()
-    assert ledger.statuses(late) == ["stale"]
-    assert ledger.task() == task
-
-
-def test_what_is_not_started_in_time_is_another_engines_and_the_first_is_told():
-    ledger = leased(timeouts=WAITS)
-    outcome = ledger(expire("start", "a", 1))
-    assert [fact.name for fact in outcome.facts] == ["task_lost"]
-    assert outcome.cancel == [(Attempt(W, A, 1), E1)]
-    assert (ledger.task().state, ledger.task().crashes) == (TaskState.READY, 0)
-    cancelled = fail("a", error=errors.TaskCancelled("it was taken back"))
-    assert ledger.statuses(start("a"), cancelled, grant("a", attempt=1)) == ["stale", "duplicate", "ok"]
-
-
-def test_a_workflow_whose_time_is_over_is_cancelled_and_has_failed():
-    ledger = Ledger()
-    outcome = ledger(accept(graph={"a": [], "b": []}, within=5))
-    assert outcome.deadlines == [(waits("workflow"), 5)]
-    outcome = ledger(ready("a"), grant("a"), start("a"), expire("workflow"))
-    assert outcome.cancel == [(Attempt(W, A, 1), E1)]
-    assert [fact.name for fact in outcome.facts] == ["workflow_cancelling", "task_cancelled"]
-    ledger(fail("a", error=errors.TaskCancelled("ended")))
-    (fact,) = ledger(end(WorkflowState.CANCELLED)).facts
-    assert fact.name == "workflow_failed"
-    assert fact.body["error"]["code"] == -28004
-    assert ledger.workflow.state is WorkflowState.FAILED
-    assert ledger.workflow.reason == "it took longer than its timeout of 5 s"
-    assert ledger.task().state is TaskState.CANCELLED
-
-
-@pytest.mark.parametrize("before", [[CANCEL], done("a"), [*done("a"), end()]])
-def test_a_workflow_that_has_nothing_left_to_do_is_in_time(before):
-    ledger = Ledger(accept(graph=LONE, within=5), *before)
-    assert ledger.statuses(expire("workflow")) == ["stale"]
-    assert ledger.workflow.error is None
-
-
-def test_nobody_waits_for_an_unknown_workflow_or_task():
-    assert Ledger().statuses(expire("workflow"), expire("queued", "a"), expire("start", "a")) == ["stale"] * 3
-
-
-# --- tasks that must not run twice ----------------------------------------------------------------
-
-
-def doubtful():
-    ledger = leased(on_lost=OnLost.ASK)
-    assert [fact.name for fact in ledger(start("a"), lose("a")).facts] == ["task_unknown"]
-    return ledger
-
-
-def test_a_task_that_may_not_run_twice_is_unknown_when_it_was_lost_while_it_ran():
-    ledger = doubtful()
-    assert ledger.task().state is TaskState.UNKNOWN
-    assert ledger.task().error.message == "lost while it ran: the engine is gone"
-    assert ledger.statuses(end(), grant("a", attempt=1), lose("a"), start("a")) == [
-        "stale",
-        "ok",
-        "stale",
-        "stale",
-    ]
-    assert ledger.task().state is TaskState.UNKNOWN
-
-
-def test_a_task_that_may_not_run_twice_runs_again_if_it_had_not_begun():
-    ledger = leased(on_lost=OnLost.ASK)
-    ledger(lose("a"))
-    assert ledger.task().state is TaskState.READY
-
-
-@pytest.mark.parametrize("on_lost", OnLost)
-def test_an_engine_is_told_whether_the_start_comes_before_the_work(on_lost):
-    ledger = Ledger(accept(graph=LONE, on_lost=on_lost), ready("a"))
-    (execution,) = ledger(grant("a")).executions
-    assert execution.once is (on_lost is not OnLost.RERUN)
-
-
-@pytest.mark.parametrize("on_lost", [OnLost.FAIL, OnLost.ASK])
-def test_a_start_after_the_end_of_a_task_that_may_not_run_twice_is_outdated(on_lost):
-    ledger = leased(on_lost=on_lost)
-    ledger(start("a"))
-    assert ledger.statuses(start("a"), lose("a"), start("a")) == ["duplicate", "ok", "stale"]
-
-
-@pytest.mark.parametrize(
-    ("verdict", "state", "fact"),
-    [
-        ("rerun", TaskState.READY, "enqueue_task"),
-        ("fail", TaskState.FAILED, "task_failed"),
-        ("done", TaskState.DONE, "task_completed"),
-    ],
-)
-def test_an_operator_says_what_a_task_is_and_may_say_it_twice(verdict, state, fact):
-    ledger = doubtful()
-    assert [each.name for each in ledger(resolve("a", verdict, attempt=1, result=7)).facts] == [fact]
-    assert ledger.task().state is state
-    assert ledger.statuses(resolve("a", verdict, attempt=1)) == ["duplicate"]
-    other = "fail" if verdict != "fail" else "done"
-    assert ledger.statuses(resolve("a", other), resolve("b", verdict)) == ["stale", "missing"]
-
-
-def test_a_verdict_on_one_attempt_is_none_on_the_next():
-    ledger = doubtful()
-    ledger(resolve("a", "rerun", attempt=1), grant("a", attempt=1), start("a", 2), lose("a", 2))
-    assert ledger.statuses(resolve("a", "rerun", attempt=1), resolve("a", "done", attempt=2)) == [
-        "stale",
-        "ok",
-    ]
-
-
-def test_a_task_that_runs_for_the_first_time_cannot_be_resolved():
-    ledger = leased(on_lost=OnLost.ASK)
-    assert ledger.statuses(*(resolve("a", verdict) for verdict in Verdict)) == ["stale"] * 3
-    assert ledger(resolve("a")).message == "a is assigned: only a task that is unknown can be resolved"
-
-
-def test_a_late_report_of_the_engine_that_had_it_ends_the_doubt():
-    ledger = doubtful()
-    assert ledger.statuses(complete("a", engine=E2), complete("a"), complete("a")) == [
-        "stale",
-        "ok",
-        "duplicate",
-    ]
-    assert ledger.task().state is TaskState.DONE
-
-
-def test_cancelling_ends_what_is_unknown():
-    ledger = doubtful()
-    outcome = ledger(CANCEL)
-    assert [fact.name for fact in outcome.facts] == ["workflow_cancelling", "task_cancelled"]
-    assert outcome.cancel == []
-    assert ledger.statuses(resolve("a"), end(WorkflowState.CANCELLED)) == ["stale", "ok"]
 
 
 # --- retries by error -----------------------------------------------------------------------------
