@@ -5,14 +5,12 @@ The model knows, for each change, what status the ledger has to answer and where
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from gleitzeitd import errors
 from gleitzeitd.model.change import CancelWorkflow, ChangePriority, Expire, FailTask, GrantLeases, Status
-from gleitzeitd.model.ledger import CRASH_LIMIT, ENDED, HELD, TaskState, Verdict, WorkflowState
+from gleitzeitd.model.ledger import CRASH_LIMIT, ENDED, HELD, Verdict, WorkflowState
 from gleitzeitd.model.names import Role, WorkflowId, shard_of
 from gleitzeitd.model.retry import Backoff, RetryPolicy
 from gleitzeitd.model.workflow import OnLost, Timeouts
@@ -41,6 +39,7 @@ from tests.stores.ledger import (
     waits,
     wake,
 )
+from tests.stores.ledger_model import ModelTask, ModelWorkflow, S
 
 GRAPHS = {
     "chain": {"a": [], "b": ["a"], "c": ["b"]},
@@ -62,7 +61,7 @@ PICKS = st.tuples(st.integers(0, 26), st.sampled_from([False, False, False, True
 """A number, and whether any task will do instead of one of which the change can be true."""
 RARELY = st.sampled_from([False, False, False, False, True])
 """Whether the one who asks is outdated."""
-S, OK, STALE, DUPLICATE = TaskState, Status.OK, Status.STALE, Status.DUPLICATE
+OK, STALE, DUPLICATE = Status.OK, Status.STALE, Status.DUPLICATE
 FAILURES = {
     "once more": BROKEN,
     "for good": errors.ParameterInvalid("no").info(),
@@ -73,40 +72,6 @@ FAILURES = {
 }
 
 ENDS = [*["once more", "busy", "gone", "done"] * 2, "for good", "never", "cancelled"]
-
-
-@dataclass
-class ModelTask:
-    needs: list[str]
-    on_lost: OnLost
-    state: TaskState = S.PENDING
-    attempt: int = 0
-    engine: str | None = None
-    failures: int = 0
-    crashes: int = 0
-    reported: bool = False
-    """The engine has said how the last attempt ended."""
-
-    def is_of(self, attempt, engine):
-        return self.attempt == attempt and self.engine == engine
-
-    @property
-    def may_end(self):
-        taken_back = self.state is S.READY and self.attempt > 0 and not self.reported
-        return self.state in HELD or self.state is S.UNKNOWN or taken_back
-
-
-@dataclass
-class ModelWorkflow:
-    digest: str
-    tasks: dict[str, ModelTask] = field(default_factory=dict)
-    state: WorkflowState = WorkflowState.RUNNING
-    late: bool = False
-    """Its timeout was over while it ran."""
-
-    @property
-    def open_tasks(self):
-        return sum(task.state not in ENDED for task in self.tasks.values())
 
 
 class LedgerMachine(RuleBasedStateMachine):
