@@ -26,6 +26,7 @@ import pytest
 
 from gleitzeitd.client import Client, WorkflowResult
 from gleitzeitd.errors import GleitzeitError, StoreError
+from gleitzeitd.model.names import TaskId
 from tests.daemons import ROOT, Daemons
 from tests.failpoints.points import VARIABLE, BadFailpoint, Failpoints, Struck
 
@@ -39,7 +40,7 @@ NUMBER_BITS = 48  # as the schema says
 
 ENVIRONMENT = {"GLEITZEIT_PERSISTENCE_GRACE_SECONDS": "1"}
 RETRY = {"max_attempts": 3, "base_delay": 0.1, "backoff": "fixed"}
-RESULTS = {
+RESULTS: dict[str, dict[str, Any]] = {
     "a": {"text": "a"},
     "b": {"text": "ab"},
     "c": {"text": "ac"},
@@ -259,7 +260,7 @@ def _wrong_results(result: WorkflowResult) -> Iterator[str]:
     if result.status != "completed":
         yield f"the workflow is {result.status}: {result.error}"
     for task_id, expected in RESULTS.items():
-        found = result.tasks[task_id]
+        found = result.tasks[TaskId(task_id)]
         if found.status != "completed" or not _as_expected(found.result, expected):
             yield f"{task_id} is {found.status} with {found.result}, expected {expected}; {found.error}"
 
@@ -376,10 +377,8 @@ def _wrong_feeds(db: sqlite3.Connection) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def outcome(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """Of all cases whose tests were chosen."""
-    names = [
-        getattr(item, "callspec", None) and item.callspec.params.get("name") for item in request.session.items
-    ]
-    chosen = [CASES[name] for name in names if name in CASES]
+    tests = {f"{test_a_workflow_survives.__name__}[{name}]": case for name, case in CASES.items()}
+    chosen = [tests[item.name] for item in request.session.items if item.name in tests]
     return asyncio.run(play_all(chosen, tmp_path_factory.mktemp("failpoints")))
 
 

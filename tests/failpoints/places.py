@@ -71,7 +71,7 @@ def _packets_of_components(points: Failpoints) -> None:
         async def struck(self: Any, name: str, arguments: list[Any]) -> None:
             names = _names([name, *arguments])
             for each in names:
-                await points.reached("before_send", each, BROKEN)
+                await points.reached("before_send", each)
             await send(self, name, arguments)
             for each in names:
                 await points.reached("after_send", each, BROKEN)
