@@ -17,6 +17,8 @@ from tests.matrix.trial import STEPS, Seen
 
 AWAY = 20.0
 """Seconds without any hub; the page is about a minute."""
+AT_ONCE = 3
+"""Clusters at the same time."""
 AWAKE = 30.0
 """Seconds within which something has to run again after any fault; a busy machine included."""
 
@@ -24,8 +26,8 @@ AWAKE = 30.0
 @pytest.fixture(scope="module")
 def seen() -> Mapping[tuple[str, str], Seen]:
     """By role and fault."""
-    found = asyncio.run(everything(AWAY))
-    print(as_page(found))
+    found = asyncio.run(everything(AWAY, at_once=AT_ONCE))
+    print(as_page(found, AT_ONCE))
     return {(each.role, each.fault): each for each in found}
 
 
@@ -76,6 +78,6 @@ def test_the_manual_has_a_row_for_every_scenario() -> None:
 
 def test_whatever_a_command_says_a_row_stays_a_row() -> None:
     said = Seen(role="hub", fault="killed", said="one | two\nthree", pause=1.25)
-    page = as_page([said])
+    page = as_page([said], 1)
     assert rows_of(page) == [("hub", "killed")]
     assert "one \\| two three |" in page

@@ -10,6 +10,7 @@ from tests.matrix.page import PAGE, as_page
 from tests.matrix.scenarios import everything
 
 AWAY = 60.0
+AT_ONCE = 2
 
 
 def main() -> int:
@@ -22,8 +23,8 @@ def main() -> int:
         "--away", type=float, default=AWAY, help=f"seconds without any hub (default {AWAY:g})"
     )
     given = parser.parse_args()
-    seen = asyncio.run(everything(given.away, given.only))
-    page = as_page(seen)
+    seen = asyncio.run(everything(given.away, given.only, at_once=AT_ONCE))
+    page = as_page(seen, AT_ONCE)
     print(page)
     wrong = [f"{each.role}: {each.fault}: {text}" for each in seen for text in each.wrong]
     print(*wrong, sep="\n", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,8 @@ page shows what else there is to see: every role, what happened to it, and what 
 
 `./dev matrix` made this page, by doing all of it to real processes on one machine, and measuring. Version
 {{version}}, {{day}}. The same scenarios are tests (`tests/test_reliability.py`), with limits where this page
-has figures. Unless a row says otherwise, what runs is a chain of {STEPS} tasks of {STEP_SECONDS:g} s each, with one
+has figures. {{at_once}} clusters ran at the same time, and shared {{cpus}} processors; where a process had to start, most of
+a pause is its start. Unless a row says otherwise, what runs is a chain of {STEPS} tasks of {STEP_SECONDS:g} s each, with one
 daemon of each role, and the fault comes in the middle of it.
 
 * *may run again*: what is executed more than once, by design. A task has one result all the same, since the
@@ -47,10 +49,10 @@ def cells(seen: Seen) -> tuple[str, ...]:
     )
 
 
-def as_page(everything: Sequence[Seen]) -> str:
+def as_page(everything: Sequence[Seen], at_once: int) -> str:
     """The whole page."""
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
-    lines = [HEAD.format(version=__version__, day=day).rstrip(), ""]
+    lines = [HEAD.format(version=__version__, day=day, at_once=at_once, cpus=os.cpu_count()).rstrip(), ""]
     lines += [_row(COLUMNS), _row(["---"] * len(COLUMNS))]
     lines += [_row([_escaped(cell) for cell in cells(seen)]) for seen in everything]
     return "\n".join([*lines, "", *_reading(everything)]) + "\n"

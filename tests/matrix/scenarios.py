@@ -27,8 +27,6 @@ PAUSE_SECONDS = 6.0
 CUT_SECONDS = 8.0
 PAUSE_ALLOWED = 5.0
 """How long nothing may begin while a second instance is there."""
-AT_ONCE = 3
-"""Clusters that run at the same time."""
 KILLED = "killed, started again at once"
 KILLED_OF_TWO = "one of two killed, not started again"
 PAUSED = f"stopped for {PAUSE_SECONDS:g} s (SIGSTOP)"
@@ -407,10 +405,10 @@ ROWS = (
 """Role and fault of every scenario, in the page's order."""
 
 
-async def everything(away: float, only: str = "") -> list[Seen]:
-    """All scenarios, a few at a time. What goes wrong in one is noted there, and ends nothing else."""
+async def everything(away: float, only: str = "", *, at_once: int) -> list[Seen]:
+    """All scenarios, so many clusters at a time. What goes wrong in one is noted there, and ends nothing else."""
     seen: list[Seen] = []
-    room = asyncio.Semaphore(AT_ONCE)
+    room = asyncio.Semaphore(at_once)
 
     async def run(name: str, group: Group) -> None:
         directory = Path(tempfile.mkdtemp(prefix=f"gleitzeit-matrix-{name.replace(' ', '-')}-"))
