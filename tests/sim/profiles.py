@@ -45,6 +45,7 @@ class Faults:
         self.cluster = cluster
         self.profile = profile
         self.rng = rng
+        self.network = cluster.network
         self.gone: set[str] = set()
         """Those that do not come back."""
         self.told: list[tuple[float, str]] = []
@@ -54,7 +55,7 @@ class Faults:
         """Set clocks, network and disk, and have faults come until the time is over."""
         for name in (*HUBS, *NODES, "client"):
             self.cluster.rates[name] = 1.0 + self.rng.uniform(-1, 1) * self.profile.skew
-        self.cluster.network = self.rng.choice(self.profile.weather)
+        self.network = self.cluster.network = self.rng.choice(self.profile.weather)
         self.cluster.disk = self.profile.disk
         if self.profile.rate:
             self.cluster.call_later(self.rng.expovariate(self.profile.rate), self._next)
@@ -151,16 +152,17 @@ def cut_shortly(f: Faults) -> str:
 
 
 def spike(f: Faults) -> str:
-    before, delay = f.cluster.network, f.rng.choice([0.05, 0.5])
-    f.cluster.network = replace(before, delay=delay)
-    f.cluster.call_later(3.0, setattr, f.cluster, "network", before)
+    delay = f.rng.choice([0.05, 0.5])
+    f.cluster.network = replace(f.network, delay=delay)
+    f.cluster.call_later(3.0, setattr, f.cluster, "network", f.network)
     return f"delays up to {delay} s, for 3 s"
 
 
 def disk_full(f: Faults) -> str:
     seconds = f.rng.choice([0.05, 0.5, 2.0])
-    before, f.cluster.disk = f.cluster.disk, Disk(0.0005, 0.004, fails=f.rng.choice([0.3, 1.0]))
-    f.cluster.call_later(seconds, setattr, f.cluster, "disk", before)
+    f.cluster.disk = Disk(0.0005, 0.004, fails=f.rng.choice([0.3, 1.0]))
+    # Not what it was before: that may be another fault, which is over by then.
+    f.cluster.call_later(seconds, setattr, f.cluster, "disk", f.profile.disk)
     return f"commits fail for {seconds} s"
 
 

@@ -24,7 +24,7 @@ from tests.sim.profiles import AFTER, PROFILES, Faults
 WORKFLOWS = 4
 PATIENCE = 90.0
 """Seconds after the last fault within which everything has to end."""
-QUIET = 4.5
+QUIET = 6.0
 """Seconds after that, for machines to become empty."""
 LAST = 120
 """Deliveries that a transcript shows."""
