@@ -23,7 +23,8 @@ Json: TypeAlias = Any
 """Plain data: None, bool, int, float, str, lists and string-keyed dicts of these."""
 
 T = TypeVar("T")
-Reader = Callable[[Any, str], Any]
+Reader = Callable[[Any], Any]
+"""Its errors name the place from the value on; whoever called it puts its own step before that."""
 Writer = Callable[[Any], Json]
 
 _READERS: dict[Any, Reader] = {}
@@ -52,7 +53,10 @@ def from_plain(cls: type[T], data: Json, path: str = "") -> T:
     Raises:
         MalformedData: a field is missing, unknown or of the wrong type; ``path`` names it.
     """
-    return cast("T", _reader(cls)(data, path))
+    try:
+        return cast("T", _reader(cls)(data))
+    except MalformedData as problem:
+        raise _at(path, problem) from None
 
 
 def did_you_mean(word: str, known: typing.Iterable[str]) -> str:
@@ -74,8 +78,10 @@ def _quoted(value: Any) -> str:
     return text if len(text) <= _QUOTED_LIMIT else f"{text[:_QUOTED_LIMIT]}..."
 
 
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+def _at(step: str, problem: MalformedData) -> MalformedData:
+    """The problem, seen from one step further out. Places are put together only when something is wrong."""
+    dot = "." if step and problem.path and not problem.path.startswith("[") else ""
+    return MalformedData(f"{step}{dot}{problem.path}", problem.problem)
 
 
 def _is_json(want: Any) -> bool:
@@ -99,7 +105,7 @@ def _make_reader(want: Any) -> Reader:
     want = _unwrapped(want)
     origin, args = typing.get_origin(want), typing.get_args(want)
     if _is_json(want):
-        return lambda data, path: data
+        return lambda data: data
     if want in _KINDS or want is types.NoneType:
         return _scalar_reader(want)
     if origin in (types.UnionType, typing.Union):
@@ -120,19 +126,19 @@ def _make_reader(want: Any) -> Reader:
 def _scalar_reader(want: Any) -> Reader:
     if want is float:
 
-        def read_float(data: Any, path: str) -> float:
+        def read_float(data: Any) -> float:
             if type(data) is float or type(data) is int:
                 return float(data)
-            raise MalformedData(path, f"expected a number, found {describe(data)}")
+            raise MalformedData("", f"expected a number, found {describe(data)}")
 
         return read_float
 
     expected = _KINDS.get(want, "nothing")
 
-    def read(data: Any, path: str) -> Any:
+    def read(data: Any) -> Any:
         if type(data) is want:
             return data
-        raise MalformedData(path, f"expected {expected}, found {describe(data)}")
+        raise MalformedData("", f"expected {expected}, found {describe(data)}")
 
     return read
 
@@ -141,13 +147,13 @@ def _union_reader(options: tuple[Any, ...]) -> Reader:
     optional = types.NoneType in options
     readers = [_reader(o) for o in options if o is not types.NoneType]
 
-    def read(data: Any, path: str) -> Any:
+    def read(data: Any) -> Any:
         if data is None and optional:
             return None
         problem: MalformedData | None = None
         for reader in readers:
             try:
-                return reader(data, path)
+                return reader(data)
             except MalformedData as found:
                 problem = found
         assert problem is not None
@@ -157,28 +163,46 @@ def _union_reader(options: tuple[Any, ...]) -> Reader:
 
 
 def _choice_reader(values: list[Any], members: dict[Any, Any]) -> Reader:
-    def read(data: Any, path: str) -> Any:
+    def read(data: Any) -> Any:
         if isinstance(data, (str, int)) and data in members:
             return members[data]
-        raise MalformedData(path, f"expected one of {', '.join(map(str, values))}, found {_quoted(data)}")
+        raise MalformedData("", f"expected one of {', '.join(map(str, values))}, found {_quoted(data)}")
 
     return read
 
 
+def _tried(item: Reader, value: Any, step: str) -> None:
+    """Read one item of several, of which one is known to be wrong, to find out which."""
+    try:
+        item(value)
+    except MalformedData as problem:
+        raise _at(step, problem) from None
+
+
 def _list_reader(item: Reader, made: Any) -> Reader:
-    def read(data: Any, path: str) -> Any:
+    def read(data: Any) -> Any:
         if type(data) is not list and type(data) is not tuple:
-            raise MalformedData(path, f"expected a list, found {describe(data)}")
-        return made([item(x, f"{path}[{i}]") for i, x in enumerate(data)])
+            raise MalformedData("", f"expected a list, found {describe(data)}")
+        try:
+            return made([item(x) for x in data])
+        except MalformedData:
+            for i, x in enumerate(data):
+                _tried(item, x, f"[{i}]")
+            raise
 
     return read
 
 
 def _dict_reader(item: Reader) -> Reader:
-    def read(data: Any, path: str) -> Any:
+    def read(data: Any) -> Any:
         if type(data) is not dict:
-            raise MalformedData(path, f"expected a table, found {describe(data)}")
-        return {key: item(x, _join(path, str(key))) for key, x in data.items()}
+            raise MalformedData("", f"expected a table, found {describe(data)}")
+        try:
+            return {key: item(x) for key, x in data.items()}
+        except MalformedData:
+            for key, x in data.items():
+                _tried(item, x, str(key))
+            raise
 
     return read
 
@@ -186,25 +210,33 @@ def _dict_reader(item: Reader) -> Reader:
 def _class_reader(cls: type) -> Reader:
     hints = typing.get_type_hints(cls)
     fields = dataclasses.fields(cls)
-    readers = {f.name: _reader(hints[f.name]) for f in fields}
+    # A value of the very type that is declared needs no reader; most are.
+    plan = {f.name: (_unwrapped(hints[f.name]), _reader(hints[f.name])) for f in fields}
     required = [
         f.name
         for f in fields
         if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     ]
 
-    def read(data: Any, path: str) -> Any:
+    def read(data: Any) -> Any:
         if type(data) is not dict:
-            raise MalformedData(path, f"expected a table, found {describe(data)}")
+            raise MalformedData("", f"expected a table, found {describe(data)}")
         values = {}
         for key, value in data.items():
-            reader = readers.get(key)
-            if reader is None:
-                raise MalformedData(_join(path, str(key)), f"unknown key{did_you_mean(str(key), readers)}")
-            values[key] = reader(value, _join(path, key))
+            known = plan.get(key)
+            if known is None:
+                raise MalformedData(str(key), f"unknown key{did_you_mean(str(key), plan)}")
+            kind, reader = known
+            if type(value) is kind:
+                values[key] = value
+                continue
+            try:
+                values[key] = reader(value)
+            except MalformedData as problem:
+                raise _at(key, problem) from None
         for name in required:
             if name not in values:
-                raise MalformedData(_join(path, name), "missing")
+                raise MalformedData(name, "missing")
         return cls(**values)
 
     return read

@@ -130,7 +130,7 @@ class ClaimShard(Event):
 
     role: Role
     incarnation: str
-    """Names this process: a restarted component is another owner."""
+    """``COMPONENT_ID.EPOCH``, which names this process: a restarted component is another owner."""
     release: bool = False
     """The claimant is ending: give its shards to others."""
 

@@ -69,6 +69,8 @@ class DependencyResolver(Follower):
     _fetching: dict[WorkflowId, set[TaskId]] = field(default_factory=dict)  # results being read
     _reloading: dict[WorkflowId, int] = field(default_factory=dict)  # -> the last entry about it meanwhile
     _askers: dict[str, Envelope] = field(default_factory=dict)  # key of an ask -> who waits for its answer
+    _document: Json = None  # what was taken over last, as it was kept and as it was read
+    _workflow: Workflow = field(default_factory=Workflow)
     _protocols: dict[str, Protocol] = field(default_factory=dict)
     _numbers: count[int] = field(default_factory=count)
 
@@ -189,7 +191,9 @@ class DependencyResolver(Follower):
     def take_over(self, shard: Shard, item: Json, now: float) -> None:
         workflow_id = WorkflowId(item["workflow_id"])
         states = {TaskId(t): TaskState(s) for t, s in item["states"].items()}
-        workflow = from_plain(Workflow, item["document"])
+        if item["document"] != self._document:  # the same one is often submitted again and again
+            self._document, self._workflow = item["document"], from_plain(Workflow, item["document"])
+        workflow = self._workflow
         course = Course.of(workflow_id, workflow, item["inputs"], item["correlation_id"], states)
         course.cancelling = item["state"] == WorkflowState.CANCELLING.value
         self._drop(workflow_id)

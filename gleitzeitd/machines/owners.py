@@ -37,7 +37,8 @@ class Owners:
         for role in (Role.DEPENDENCY_RESOLVER, Role.QUEUE_MANAGER):
             for row in rows:
                 if owner := row.owner(role):
-                    self._live[role, owner] = _Claimant(ComponentId(""), now + owner_seconds)
+                    component_id = ComponentId(owner.rpartition(".")[0])
+                    self._live[role, owner] = _Claimant(component_id, now + owner_seconds)
 
     def claim(
         self, role: Role, owner: str, component_id: ComponentId, now: float, owner_seconds: float

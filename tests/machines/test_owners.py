@@ -158,3 +158,13 @@ class Shares(RuleBasedStateMachine):
 
 TestShares = Shares.TestCase
 TestShares.settings = settings(max_examples=80, stateful_step_count=40)
+
+
+def test_after_a_restart_of_everything_nobody_waits_for_their_former_selves():
+    owners = Owners()
+    rows = [ShardRow(shard=Shard(n), resolver="resolver-1.a", resolver_epoch=7) for n in range(SHARDS)]
+    owners.recover(rows, 0.0)
+    taken = owners.claim(Role.DEPENDENCY_RESOLVER, "resolver-1.b", ComponentId("resolver-1"), 0.1, 3.0)
+    assert taken == list(range(SHARDS))
+    owners.recover(rows, 0.0)
+    assert owners.claim(Role.DEPENDENCY_RESOLVER, "other.b", ComponentId("other"), 0.1, 3.0) != taken
