@@ -13,8 +13,15 @@ from gleitzeitd.model.ledger import CRASH_LIMIT
 from gleitzeitd.model.names import TaskId, WorkflowId
 from tests.cluster import Cluster, Network, graph, ran
 
+QUICK = 12
+"""Seeds of each kind that ``./dev check`` runs."""
 ROLES = ("persistence", "registry", "resolver-1", "queue-1", "engine-1", "provider-1")
 TWINS = ("resolver-2", "queue-2", "engine-2", "provider-2")
+
+
+def seeds(number: int) -> list[object]:
+    """So many; all but the first few are for the whole of the tests."""
+    return [pytest.param(n, marks=[pytest.mark.slow] if n >= QUICK else []) for n in range(number)]
 
 
 def submit_some(cluster: Cluster, rng: random.Random, workflows: int) -> None:
@@ -37,7 +44,7 @@ def check_results(cluster: Cluster) -> None:
             assert result == expected(task["id"], task["parameters"]["from"])
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", seeds(60))
 def test_every_workflow_completes_once_when_nothing_fails(seed: int) -> None:
     rng = random.Random(seed)
     cluster = Cluster(seed)
@@ -51,7 +58,7 @@ def test_every_workflow_completes_once_when_nothing_fails(seed: int) -> None:
     assert set(cluster.executions.values()) == {1}, "a task ran twice, though nothing failed"
 
 
-@pytest.mark.parametrize("seed", range(55))
+@pytest.mark.parametrize("seed", seeds(55))
 def test_no_workflow_is_lost_when_daemons_are_killed_and_restarted(seed: int) -> None:
     rng = random.Random(1000 + seed)
     cluster = Cluster(seed)
@@ -77,7 +84,7 @@ def test_no_workflow_is_lost_when_daemons_are_killed_and_restarted(seed: int) ->
     check_results(cluster)
 
 
-@pytest.mark.parametrize("seed", range(55))
+@pytest.mark.parametrize("seed", seeds(55))
 def test_lost_and_repeated_messages_cost_time_and_nothing_else(seed: int) -> None:
     rng = random.Random(2000 + seed)
     cluster = Cluster(seed, Network(loss=0.02, duplicates=0.02, delay=0.02))
@@ -112,7 +119,7 @@ def calm(cluster: Cluster) -> None:
     cluster.check()
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", seeds(25))
 def test_a_cancelled_workflow_ends_and_nothing_of_it_begins_any_more(seed: int) -> None:
     """That nothing begins is checked by the cluster at every lease, order and call."""
     rng = random.Random(3000 + seed)
@@ -151,7 +158,7 @@ FAILING = {
 }
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", seeds(20))
 def test_a_failing_branch_is_tried_as_often_as_allowed_and_the_others_finish(seed: int) -> None:
     rng = random.Random(4000 + seed)
     quiet = seed % 2 == 0
@@ -177,7 +184,7 @@ def test_a_failing_branch_is_tried_as_often_as_allowed_and_the_others_finish(see
     assert cluster.executions["w", "next"] == cluster.executions["w", "last"] == 0
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", seeds(10))
 def test_workflows_with_the_same_task_ids_do_not_touch_each_other(seed: int) -> None:
     cluster = Cluster(seed, Network(loss=0.02, duplicates=0.02))
     cluster.add_all(resolvers=2, queue_managers=2, engines=2, providers=2)
@@ -198,7 +205,7 @@ def test_workflows_with_the_same_task_ids_do_not_touch_each_other(seed: int) -> 
     assert cluster.states("bad") == {"a": "completed", "b": "failed", "c": "skipped"}
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds(5))
 def test_a_task_of_higher_priority_overtakes_those_that_wait(seed: int) -> None:
     cluster = Cluster(seed)
     cluster.add_all()
