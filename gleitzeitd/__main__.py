@@ -66,13 +66,14 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 # --- the command line -----------------------------------------------------------------------------
 
 
-def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
+    """The command line, as far as argparse can say it."""
     lines = [f"  {role.file_name:21} {spec.about}" for role, spec in ROLES.items()]
     lines += [
         f"  {'provider NAME':21} NAME is one of {', '.join(BUILTIN)}",
         f"  {ALL:21} all of them in one process",
     ]
-    parser = argparse.ArgumentParser(
+    made = argparse.ArgumentParser(
         prog="gleitzeitd",
         usage="gleitzeitd ROLE [NAME] [OPTIONS]",
         description="One daemon of gleitzeit.",
@@ -83,12 +84,12 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("role", metavar="ROLE", help="see below")
-    parser.add_argument("name", metavar="NAME", nargs="?", default="", help="which provider")
-    parser.add_argument(
+    made.add_argument("role", metavar="ROLE", help="see below")
+    made.add_argument("name", metavar="NAME", nargs="?", default="", help="which provider")
+    made.add_argument(
         "--module", metavar="MODULE:CLASS", default="", help="the class of a provider of your own"
     )
-    parser.add_argument(
+    made.add_argument(
         "--config",
         metavar="FILE",
         action="append",
@@ -96,34 +97,39 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
         type=Path,
         help="read this file instead of those in /etc/gleitzeit; can be repeated",
     )
-    parser.add_argument("--hub", metavar="URL", action="append", default=[], help="a hub; can be repeated")
-    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="what is logged")
-    parser.add_argument(
+    made.add_argument("--hub", metavar="URL", action="append", default=[], help="a hub; can be repeated")
+    made.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="what is logged")
+    made.add_argument(
         "--check-config", action="store_true", help="say what is wrong with the configuration, and exit"
     )
-    parser.add_argument(
+    made.add_argument(
         "--print-config", action="store_true", help="print all settings as TOML, with their meanings"
     )
-    parser.add_argument(
+    made.add_argument(
         "--effective",
         action="store_true",
         help="with --print-config: the values in force, and where each is from",
     )
-    parser.add_argument("--version", action="version", version=f"gleitzeitd {__version__}")
-    options = parser.parse_args(arguments)
+    made.add_argument("--version", action="version", version=f"gleitzeitd {__version__}")
+    return made
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    known = parser()
+    options, refuse = known.parse_args(arguments), known.error
     names = [*(role.file_name for role in ROLES), ALL]
     options.role = options.role.replace("_", "-")
     if options.role not in names:
         nearest = did_you_mean(options.role, names) or f", expected one of {', '.join(names)}"
-        parser.error(f"there is no role {options.role!r}{nearest}")
+        refuse(f"there is no role {options.role!r}{nearest}")
     if options.role != Role.PROVIDER.file_name and (options.name or options.module):
-        parser.error(f"{options.name or '--module'}: only the role provider has a name and a module")
+        refuse(f"{options.name or '--module'}: only the role provider has a name and a module")
     if options.role == Role.PROVIDER.file_name and not (options.name or options.module):
-        parser.error(f"which provider? {', '.join(BUILTIN)}, or --module MODULE:CLASS")
+        refuse(f"which provider? {', '.join(BUILTIN)}, or --module MODULE:CLASS")
     if options.hub and options.role in (Role.HUB.file_name, ALL):
-        parser.error(f"--hub: the role {options.role} connects to no other hub")
+        refuse(f"--hub: the role {options.role} connects to no other hub")
     if options.effective and not options.print_config:
-        parser.error("--effective goes with --print-config")
+        refuse("--effective goes with --print-config")
     return options
 
 
@@ -235,6 +241,15 @@ class Plan:
     def token(self, part: Part) -> str | None:
         """Raises ConfigError."""
         return find_token(part.loaded.settings["security"].token_file, self.environment)
+
+
+def parts_of(arguments: Sequence[str], environment: Mapping[str, str]) -> list[Part]:
+    """The settings that a daemon with this command line would have, and where each of them is from.
+
+    Raises:
+        ConfigError: with a line for everything that is wrong.
+    """
+    return plan_of(_parsed(arguments), environment).load()
 
 
 def plan_of(options: argparse.Namespace, environment: Mapping[str, str]) -> Plan:

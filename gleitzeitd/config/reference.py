@@ -11,6 +11,7 @@ import dataclasses
 import inspect
 import textwrap
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from typing import Any
@@ -44,7 +45,7 @@ def reference(sections: Mapping[str, type], title: str) -> str:
         lines += ["", f"[{section}]"]
         if about := _class_doc(cls):
             lines += _prose(about)
-        lines += _table((section,), cls, None)
+        lines += _table((section,), cls)
     return "\n".join(lines) + "\n"
 
 
@@ -57,47 +58,82 @@ def redacted(settings: object) -> dict[str, Json]:
     return values
 
 
-def effective(loaded: Loaded) -> str:
-    """TOML of all values in force, each with its origin in a comment, secrets replaced."""
+def effective(loaded: Loaded, *, origins: bool = True) -> str:
+    """TOML of all values in force, each with its origin in a comment if ``origins``, secrets replaced."""
     lines: list[str] = []
     for section, settings in loaded.settings.items():
         lines += ["", f"[{section}]"] if lines else [f"[{section}]"]
         for name, value in redacted(settings).items():
-            origin = f"# {loaded.origin[f'{section}.{name}']}"
             shown = f"# {name} is not set" if value is None else f"{name} = {_inline(value)}"
-            lines.append(f"{shown}  {origin}")
+            lines.append(f"{shown}  # {loaded.origin[f'{section}.{name}']}" if origins else shown)
     return "\n".join(lines) + "\n"
 
 
-def _table(path: tuple[str, ...], cls: type, instance: object) -> Iterator[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """One key of a section as a reader is told of it, or a table in it, whose keys follow."""
+
+    table: tuple[str, ...]
+    """The table's name, its section first."""
+    name: str
+    """Empty: this is the table itself."""
+    about: str
+    """What it means, in sentences; may be empty."""
+    kind: str = ""
+    """Type, unit and bounds: ``Number of seconds, 0 to 60.``"""
+    required: bool = False
+    default: Json = None
+    """None: it is not set."""
+
+    def shown(self) -> str:
+        """The default as TOML; empty if there is none."""
+        return "" if self.default is None else _inline(self.default)
+
+
+def described(table: tuple[str, ...], cls: type, instance: object = None) -> Iterator[Described]:
     """The keys of ``cls``, then its tables; with the values of ``instance``, or the defaults if None."""
     about = _field_docs(cls)
     nested: list[tuple[Key, object]] = []
     for name, key in keys_of(cls).items():
-        if instance is None and key.required:
-            value: Any = None
-        else:
+        required = instance is None and key.required
+        value: Any = None
+        if not required:
             value = key.default() if instance is None else getattr(instance, name)
         if value is not None and dataclasses.is_dataclass(bare(key.want)):
             nested.append((key, value))
             continue
-        yield ""
-        yield from _prose(about.get(name, ""))
-        yield from _prose(_kind(key))
-        if instance is None and key.required:
-            yield from _prose("Required.")
-            yield f"# {name} ="
-        elif value is None:
-            yield from _prose("Not set by default.")
-            yield f"# {name} ="
-        else:
-            yield from _assignment(name, _plain(value, mask=False))
+        yield Described(
+            table=table,
+            name=name,
+            about=about.get(name, ""),
+            kind=_kind(key),
+            required=required,
+            default=_plain(value, mask=False),
+        )
     for key, value in nested:
-        inner = (*path, key.name)
+        inner = (*table, key.name)
+        yield Described(table=inner, name="", about=about.get(key.name, ""))
+        yield from described(inner, bare(key.want), value)
+
+
+def about_section(cls: type) -> str:
+    """What a section is for, in sentences; may be empty."""
+    return _class_doc(cls)
+
+
+def _table(table: tuple[str, ...], cls: type) -> Iterator[str]:
+    for one in described(table, cls):
         yield ""
-        yield from _prose(about.get(key.name, ""))
-        yield f"#[{'.'.join(inner)}]"
-        yield from _table(inner, bare(key.want), value)
+        yield from _prose(one.about)
+        if not one.name:
+            yield f"#[{'.'.join(one.table)}]"
+            continue
+        yield from _prose(one.kind)
+        if one.required or one.default is None:
+            yield from _prose("Required." if one.required else "Not set by default.")
+            yield f"# {one.name} ="
+        else:
+            yield from _assignment(one.name, one.default)
 
 
 def _kind(key: Key) -> str:
