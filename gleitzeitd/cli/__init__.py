@@ -42,6 +42,7 @@ _COMMANDS = {
     "protocols": ("system", "Which protocols and methods exist."),
     "queues": ("system", "How much waits, in each queue manager."),
     "trace": ("tracing", "The last events that went through the hub."),
+    "config": ("config_show", "The settings of a role, and where each is from."),
     "version": ("files", "Which version this is."),
 }
 """Name to the file that has it, and the line about it in ``gleitzeit --help``."""
