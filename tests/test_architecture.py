@@ -40,7 +40,7 @@ PURE = {"errors", "bounds", "plain", "model", "events", "machines"}
 """They decide, and do nothing: no clock, no chance, no file, no network, no log."""
 OPEN_TO_PURE = set(
     "__future__ abc ast base64 bisect collections copy dataclasses datetime difflib enum fnmatch functools hashlib "
-    "heapq io itertools json keyword math operator random re tokenize types typing zlib".split()
+    "heapq io itertools json keyword math operator random re textwrap tokenize types typing zlib".split()
 )
 
 SPEAK_SOCKETIO = {"runtime/hub.py", "runtime/component.py"}

@@ -42,7 +42,10 @@ _COMMANDS = {
     "protocols": ("system", "Which protocols and methods exist."),
     "queues": ("system", "How much waits, in each queue manager."),
     "trace": ("tracing", "The last events that went through the hub."),
+    "backup": ("backup", "A checked copy of the database, while everything runs."),
+    "restore": ("backup", "A backup in the place of the database."),
     "config": ("config_show", "The settings of a role, and where each is from."),
+    "explain": ("explain", "What an error means, and what there is to do."),
     "version": ("files", "Which version this is."),
 }
 """Name to the file that has it, and the line about it in ``gleitzeit --help``."""
