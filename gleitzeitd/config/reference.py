@@ -78,7 +78,7 @@ class Described:
     name: str
     """Empty: this is the table itself."""
     about: str
-    """What it means, in sentences; may be empty."""
+    """What it means, in sentences, literals in double backquotes; may be empty."""
     kind: str = ""
     """Type, unit and bounds: ``Number of seconds, 0 to 60.``"""
     required: bool = False
@@ -92,7 +92,7 @@ class Described:
 
 def described(table: tuple[str, ...], cls: type, instance: object = None) -> Iterator[Described]:
     """The keys of ``cls``, then its tables; with the values of ``instance``, or the defaults if None."""
-    about = _field_docs(cls)
+    about = field_docs(cls)
     nested: list[tuple[Key, object]] = []
     for name, key in keys_of(cls).items():
         required = instance is None and key.required
@@ -149,7 +149,7 @@ def _kind(key: Key) -> str:
 
 def _prose(text: str) -> list[str]:
     # A word never begins a line in a way that would make the line a setting: there is one space after the #.
-    return [f"# {line}" for line in textwrap.wrap(text, WIDTH - 2, break_on_hyphens=False)]
+    return [f"# {line}" for line in textwrap.wrap(text.replace("``", ""), WIDTH - 2, break_on_hyphens=False)]
 
 
 def _assignment(name: str, value: Json) -> Iterator[str]:
@@ -206,12 +206,12 @@ def _class_doc(cls: type) -> str:
 
 
 def _words(doc: str) -> str:
-    return " ".join(doc.replace("``", "").split())
+    return " ".join(doc.split())
 
 
 @cache
-def _field_docs(cls: type) -> dict[str, str]:
-    """The string below each field, of the class and those it inherits from."""
+def field_docs(cls: type) -> dict[str, str]:
+    """The string below each field, of the class and those it inherits from; literals in double backquotes."""
     docs: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if not dataclasses.is_dataclass(base):
