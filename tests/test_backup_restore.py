@@ -1,0 +1,57 @@
+"""A copy taken from a system at work, put in another place, goes on there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from gleitzeitd.runtime import backup
+from tests.daemons import Daemons
+
+pytestmark = pytest.mark.slow
+
+STEPS = 8
+CHAIN = {
+    "id": "chain",
+    "name": "chain",
+    "tasks": [
+        {
+            "id": f"step{n}",
+            "method": "echo/wait",
+            "parameters": {"seconds": 0.3},
+            "dependencies": [f"step{n - 1}"] if n else [],
+        }
+        for n in range(STEPS)
+    ],
+}
+
+
+async def test_what_was_unfinished_in_a_backup_is_finished_by_whoever_restores_it(tmp_path: Path) -> None:
+    document = tmp_path / "chain.json"
+    document.write_text(json.dumps(CHAIN))
+    copy = tmp_path / "copy.db"
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    async with Daemons(here) as daemons:
+        async with daemons.client() as client:
+            await client.submit(document)
+            async for published in client.watch("chain"):
+                if published.event.name == "task_completed":
+                    break
+            found = await asyncio.to_thread(backup.back_up, here / "gleitzeit.db", copy)
+            assert found.unfinished == 1
+            assert (await client.status("chain")).status == "running"
+        for name in daemons.names:  # the host is lost
+            daemons.kill(name)
+    backup.restore(copy, there / "gleitzeit.db")
+    async with Daemons(there) as daemons, daemons.client() as client, asyncio.timeout(30):
+        async for _ in client.watch("chain"):
+            pass
+        result = await client.result("chain")
+    assert result.status == "completed"
+    assert len(result.tasks) == STEPS
+    assert {task.status for task in result.tasks.values()} == {"completed"}
