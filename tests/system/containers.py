@@ -70,9 +70,11 @@ class Stage:
             env=ENVIRONMENT,
             stdin=subprocess.DEVNULL,
         )
-        ours = os.readlink("/proc/self/ns/net")
+        ours = str(Path("/proc/self/ns/net").readlink())
         wait_until("namespaces are made", lambda: self._namespace() not in ("", ours), 10)
         self.run("mount", "-t", "tmpfs", "-o", "size=4g,mode=0755", "gleitzeit-system", str(self._where))
+        # For names of network namespaces, and for what systemd-nspawn keeps.
+        self.run("mount", "-t", "tmpfs", "-o", "mode=0755", "gleitzeit-system", "/run")
         self.run("ip", "link", "set", "lo", "up")
         _remove_empty_groups()
         return self
@@ -112,7 +114,7 @@ class Stage:
 
     def _namespace(self) -> str:
         try:
-            return os.readlink(f"/proc/{self._keeper.pid}/ns/net")
+            return str(Path(f"/proc/{self._keeper.pid}/ns/net").readlink())
         except OSError:
             return ""
 

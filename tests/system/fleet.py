@@ -1,0 +1,171 @@
+"""A set of hosts on one bridge: booted together, with our packages, joined by a token, and gone at the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn, Self, TypeVar
+
+from tests.system.containers import Container, Stage
+from tests.system.host import EXAMPLES, Host
+from tests.system.network import Network
+from tests.system.progress import say, step
+
+Item = TypeVar("Item")
+
+PORT = 8000
+HUB_HOST = "hub"
+WORKERS = ("worker-1", "worker-2")
+WORKER_PACKAGES = (
+    "gleitzeit-common",
+    "gleitzeit-execution-engine",
+    "gleitzeit-provider-echo",
+    "gleitzeit-provider-python",
+    "gleitzeit-provider-shell",
+)
+WORKER_PROVIDERS = ("echo", "python", "shell")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hosts:
+    """Those that are up now."""
+
+    all: tuple[Host, ...]
+    network: Network
+
+    @property
+    def hub(self) -> Host:
+        """With the hub, and all that decides and keeps: the first."""
+        return self.all[0]
+
+    @property
+    def workers(self) -> tuple[Host, ...]:
+        """With engines and providers."""
+        return self.all[1:]
+
+
+@contextmanager
+def booted(image: Path, *names: str) -> Iterator[Hosts]:
+    """Hosts with nothing of ours."""
+    with ends_when_told_to(), Stage() as stage:
+        network = Network(stage, names)
+        containers = [
+            Container(stage, image, name, network.hosts_file(name), network.namespace(name)) for name in names
+        ]
+        try:
+            with step(f"boot {', '.join(names)}"):
+                for container in containers:
+                    container.start()
+                at_once(Container.wait_for_boot, containers)
+            made = tuple(Host(each, network.addresses[each.name]) for each in containers)
+            yield Hosts(all=made, network=network)
+        finally:
+            with step(f"power off {', '.join(names)}"):
+                at_once(Container.stop, containers)
+
+
+def at_once(do: Callable[[Item], Any], items: Iterable[Item]) -> None:
+    """Do it with all of them at the same time; the first that fails is raised when all have ended."""
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(do, items))
+
+
+def install_all(host: Host, packages: Path) -> None:
+    """Everything on one host, as somebody does who tries it out."""
+    host.apt("install", *host.copy_packages(packages))
+
+
+def install_worker(host: Host, packages: Path) -> None:
+    """An engine and providers, on a host that is to work for another one's hub."""
+    host.apt("install", *host.copy_packages(packages, *WORKER_PACKAGES))
+
+
+def open_hub(host: Host) -> None:
+    """Let the hub listen on the network too."""
+    listen = f"[Socket]\nListenStream={host.address}:{PORT}\n"
+    host.put("/etc/systemd/system/gleitzeit-hub.socket.d/listen.conf", listen)
+    host.systemctl("daemon-reload")
+    host.systemctl("stop", "gleitzeit-hub.socket", "gleitzeit-hub.service")
+    host.systemctl("start", "gleitzeit-hub.socket", "gleitzeit-hub.service")
+
+
+def token_of(host: Host) -> str:
+    """That which was made when the packages were installed."""
+    return host.said("cat", "/etc/gleitzeit/token")
+
+
+def join(host: Host, token: str, hub: str) -> None:
+    """Let its engine and its providers work for the hub on another host, from their next start on."""
+    host.put("/etc/credstore/gleitzeit.token", f"{token}\n", mode="0600")
+    setting = f'[connection]\nhub_urls = ["http://{hub}:{PORT}"]\n'
+    host.put("/etc/gleitzeit/execution-engine.d/10-hub.toml", setting)
+    for name in WORKER_PROVIDERS:
+        host.put(f"/etc/gleitzeit/providers/{name}.d/10-hub.toml", setting)
+
+
+@contextmanager
+def ends_when_told_to() -> Iterator[None]:
+    """SIGTERM as Ctrl-C: what was begun is undone."""
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def release() -> str:
+    """Of Debian, in which this run's hosts are."""
+    return os.environ.get("GLEITZEIT_SYSTEM_RELEASE", "trixie")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fleet:
+    """Three hosts with our packages, at work."""
+
+    hosts: Hosts
+    packages: Path
+    first_run_seconds: float
+    """From the end of apt on a fresh host to the end of the first workflow there."""
+
+    @property
+    def hub(self) -> Host:
+        """With the hub, and all that decides and keeps; it has an engine and providers too."""
+        return self.hosts.hub
+
+    @property
+    def workers(self) -> tuple[Host, ...]:
+        """With engines and providers."""
+        return self.hosts.workers
+
+    @classmethod
+    def made_of(cls, hosts: Hosts, packages: Path) -> Self:
+        """Install everything, run the first workflow on the first host, and let the others join it."""
+        hub = hosts.hub
+        with step("apt install on the hub's host"):
+            install_all(hub, packages)
+        begun = time.monotonic()
+        hub.gleitzeit("run", f"{EXAMPLES}/hello.yaml")
+        took = time.monotonic() - begun
+        say("the first workflow after apt", took)
+        with step("open the hub"):
+            open_hub(hub)
+        token = token_of(hub)
+
+        def enlist(host: Host) -> None:
+            join(host, token, hub.name)
+            install_worker(host, packages)
+
+        with step("two workers join, and apt install there"):
+            at_once(enlist, hosts.workers)
+        return cls(hosts=hosts, packages=packages, first_run_seconds=took)
