@@ -325,6 +325,7 @@ def _serve(plan: Plan, parts: list[Part]) -> int:
         settings["log"].level,
         role=ALL if len(parts) > 1 else parts[0].role.value,
         component_id=component_id,
+        records_per_second=settings["log"].records_per_second,
     )
     reload = _Reload(plan, parts)
     unchosen = [
@@ -385,6 +386,7 @@ def _daemon(plan: Plan, parts: list[Part]) -> Daemon:
         return HubDaemon(first.loaded.settings["hub"], token)
     link = first.loaded.settings["connection"]
     me = make_identity(first.role, link.component_id, label=first.label)
+    journal.identify(me.component_id)
     built = first.assembly.build(first.loaded.settings, me)
     return ComponentDaemon(component_of(built, me, hub_urls=link.hub_urls, token=token, settings=link))
 

@@ -104,6 +104,7 @@ class Component:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._open: dict[str, Connection] = {}
         self._complained: set[str] = set()
+        self._about: dict[str, Json] = {}  # what records follow from, while its actions are carried out
         self._tasks = Tasks()
         self._stopping = asyncio.Event()
         self._over = asyncio.Event()
@@ -244,7 +245,8 @@ class Component:
                 assert self._performer is not None
                 self._performer.cancel(call_id)
             case Note(level, message, fields):
-                journal.note(self.identity.role, level, message, fields)
+                me = self.identity
+                journal.note(me.role, level, message, fields, me.component_id, self._about)
             case Registered(hub, capabilities):
                 self._open[hub].accepted(capabilities)
                 self._accepted.set()
@@ -322,14 +324,16 @@ class Component:
                 continue
             if one == "component_registered":
                 connection.heartbeat_interval = float(json.loads(body)["heartbeat_interval"])
+            self._about = {"correlation_id": envelope.correlation_id, "caused_by": one}
             self._carry_out(actions)
+            self._about = {}
         return []
 
     def _complain(self, name: str, problem: GleitzeitError) -> None:
         level = logging.DEBUG if name in self._complained else logging.WARNING
         if len(self._complained) < COMPLAINTS:
             self._complained.add(name)
-        log.log(level, "an event was dropped", extra={"event": name, "error": str(problem)})
+        log.log(level, "an event was dropped", extra={"event": name, "error": problem})
 
     def fail(self, problem: GleitzeitError) -> None:
         """Called for a hub: going on makes no sense."""

@@ -1,8 +1,9 @@
 """Log records to where they are read: the journal with fields, a terminal with colours, or plain lines.
 
-A record has a constant message; what varies is in its fields (``extra``). In the journal a field is
-``GLEITZEIT_WORKFLOW=...``, to be asked for with ``journalctl``; in lines it is ``workflow_id=...``.
-Payloads and tokens are never among them.
+A record has a constant message; what varies is in its fields (``extra``), and stands behind the message as
+``key=value`` for whoever reads. In the journal a field is ``GLEITZEIT_WORKFLOW=...``, to be asked for with
+``journalctl``. An ``error`` becomes its name, number and reason, and the MESSAGE_ID of its explanation.
+Payloads and tokens are never among the fields.
 """
 
 from __future__ import annotations
@@ -10,17 +11,24 @@ from __future__ import annotations
 import json
 import logging
 import os
-import socket
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from typing import Literal, TextIO
 
+from gleitzeitd.bounds import bounded
+from gleitzeitd.errors import ErrorInfo, GleitzeitError
+from gleitzeitd.model.explanation import MESSAGE_IDS
 from gleitzeitd.plain import Json
+from gleitzeitd.runtime.moderation import Moderation
 
-JOURNAL = "/run/systemd/journal/socket"
 VALUE_LIMIT = 16 * 1024
 """Characters of one value; the rest is cut off."""
+NOTICE = 25
+"""Between information and warning: what is normal, and worth a look."""
 
 FIELDS = {
     "workflow_id": "GLEITZEIT_WORKFLOW",
@@ -29,16 +37,26 @@ FIELDS = {
     "role": "GLEITZEIT_ROLE",
     "component_id": "GLEITZEIT_COMPONENT",
     "correlation_id": "GLEITZEIT_CORRELATION",
+    "caused_by": "GLEITZEIT_EVENT",  # unless the record is about another one, which then counts
     "event": "GLEITZEIT_EVENT",
     "error": "GLEITZEIT_ERROR",
 }
 """Journal fields by key; every other key becomes ``GLEITZEIT_<KEY>``."""
 
+Send = Callable[..., object]
+"""``systemd.journal.send``: MESSAGE, CODE_LINE as int, all else as text or None."""
+
 _NAME = "gleitzeit"  # of our handler, to find it again
-_PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
-_COLOURS = {logging.DEBUG: "2", logging.WARNING: "33", logging.ERROR: "31", logging.CRITICAL: "1;31"}
+_COLOURS = {"DEBUG": "2", "NOTICE": "1", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 _LEVELS = {name: getattr(logging, name.upper()) for name in ("debug", "info", "warning", "error")}
+_LEVELS["notice"] = NOTICE
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_UNSEEN = {"role", "component_id", "correlation_id", "caused_by", "code"}
+"""Fields that do not stand behind the message."""
+_SHOWN = {"workflow_id": "workflow", "workflow_name": "name", "task_id": "task"}
+"""Keys as they stand behind the message, where that is shorter."""
+
+logging.addLevelName(NOTICE, "NOTICE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +66,10 @@ class LogSettings:
     level: Literal["debug", "info", "warning", "error"] = "info"
     """The least important records that are written. LOG_LEVEL sets this too, and it can be changed with
     systemctl reload."""
+    records_per_second: int = bounded(100, least=0, most=100_000)
+    """Records of information that are written in the long run, and ten times as many at once; what tasks
+    write is counted apart. The rest is left out, and that is said. 0: no limit. The journal's own limit
+    (RateLimitBurst in journald.conf) comes after this one."""
 
 
 def set_up(
@@ -55,19 +77,25 @@ def set_up(
     *,
     role: str = "",
     component_id: str = "",
+    records_per_second: int = 0,
     stream: TextIO | None = None,
-    journal: str = JOURNAL,
+    library: str = "systemd.journal",
 ) -> None:
     """Send all records of this process to the journal, if ``stream`` (standard error) is connected to it,
     and else to ``stream``. Repeating it replaces what was set up before.
+
+    ``role`` is that of the process, "all" if it plays several. ``library`` is the module that speaks to the
+    journal; where it is not installed, the journal reads lines with priorities.
     """
     stream = stream or sys.stderr
-    handler: logging.Handler
-    if under_journal(stream, os.environ):
-        handler = JournalHandler({"role": role, "component_id": component_id}, stream, journal)
+    fixed = {"role": role, "component_id": component_id}
+    if not under_journal(stream, os.environ):
+        write = partial(_write_line, stream, _terminal if _is_coloured(stream) else _plain)
+    elif (send := _sender(library)) is not None:
+        write = partial(_send, send, fixed, partial(_write_line, stream, prefixed))
     else:
-        handler = logging.StreamHandler(stream)
-        handler.setFormatter(_Terminal() if _is_coloured(stream) else _Plain())
+        write = partial(_write_line, stream, prefixed)
+    handler = Writer(write, fixed, Moderation(records_per_second))
     root = logging.getLogger()
     for old in list(root.handlers):
         if old.get_name() == _NAME:
@@ -86,9 +114,26 @@ def set_level(level: str) -> None:
     logging.getLogger().setLevel(_LEVELS[level])
 
 
-def note(role: str, level: str, message: str, fields: Mapping[str, Json]) -> None:
-    """Write a record that a machine asks for."""
-    logging.getLogger(f"gleitzeitd.machines.{role}").log(_LEVELS[level], message, extra=safe(fields))
+def identify(component_id: str) -> None:
+    """Whose records those of this process are, from now on."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, Writer):
+            handler.fixed["component_id"] = component_id
+
+
+def note(
+    role: str,
+    level: str,
+    message: str,
+    fields: Mapping[str, Json],
+    component_id: str = "",
+    about: Mapping[str, Json] | None = None,
+) -> None:
+    """Write a record that a machine asks for. ``about`` is what it may follow from: its own fields count."""
+    logger, number = logging.getLogger(f"gleitzeitd.machines.{role}"), _LEVELS[level]
+    if logger.isEnabledFor(number):
+        known = {"role": role, "component_id": component_id, **(about or {})}
+        logger.log(number, message, extra=safe({**known, **fields}))
 
 
 def safe(fields: Mapping[str, Json]) -> dict[str, Json]:
@@ -97,9 +142,16 @@ def safe(fields: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Json]:
-    """What came as ``extra``, without what is empty."""
-    found = record.__dict__.items()
-    return {key: value for key, value in found if key not in _OWN and value not in (None, "")}
+    """What came as ``extra``, without what is empty; an error is taken apart."""
+    found = {key: value for key, value in record.__dict__.items() if key not in _OWN}
+    error = found.get("error")
+    if isinstance(error, GleitzeitError):
+        error = error.info()
+    if isinstance(error, ErrorInfo):
+        found |= {"error": error.name, "code": error.code, "reason": error.message}
+    elif isinstance(error, BaseException):
+        found |= {"error": type(error).__name__, "reason": str(error)}
+    return {key: value for key, value in found.items() if value not in (None, "")}
 
 
 def under_journal(stream: TextIO, environment: Mapping[str, str]) -> bool:
@@ -112,75 +164,96 @@ def under_journal(stream: TextIO, environment: Mapping[str, str]) -> bool:
     return (device, inode) == (str(status.st_dev), str(status.st_ino))
 
 
-class JournalHandler(logging.Handler):
-    """Speaks the journal's own protocol, and where that fails, its lines with a priority."""
+class Writer(logging.Handler):
+    """Writes what moderation admits."""
 
-    def __init__(self, fixed: Mapping[str, Json], stream: TextIO, address: str = JOURNAL) -> None:
-        """``fixed`` are fields of every record."""
+    def __init__(
+        self, write: Callable[[logging.LogRecord], None], fixed: dict[str, str], moderation: Moderation
+    ) -> None:
+        """``fixed`` are fields of every record that does not say otherwise."""
         super().__init__()
-        self._fixed = {key: value for key, value in fixed.items() if value}
-        self._stream = stream
-        self._address = address
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
+        self.fixed = fixed
+        self._write = write
+        self._moderation = moderation
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            try:
-                self._socket.sendto(datagram(record, self._fixed), self._address)
-            except OSError:
-                self._stream.write(prefixed(record))
-                self._stream.flush()
+            for each in self._moderation.admitted(record):
+                self._write(each)
         except Exception:  # noqa: BLE001 - what logging prescribes: a record never breaks its writer
             self.handleError(record)
 
-    def close(self) -> None:
-        self._socket.close()
-        super().close()
+
+def _sender(library: str) -> Send | None:
+    try:
+        send: Send = import_module(library).send
+    except ImportError:
+        return None
+    return send
 
 
-def datagram(record: logging.LogRecord, fixed: Mapping[str, Json]) -> bytes:
-    """The record in the journal's native protocol: ``KEY=value``, or a length and several lines."""
-    values: dict[str, Json] = {
-        "MESSAGE": _with_traceback(record),
-        "PRIORITY": _priority(record),
-        "SYSLOG_IDENTIFIER": "gleitzeitd",
-        "LOGGER": record.name,
-        "CODE_FILE": record.pathname,
-        "CODE_LINE": record.lineno,
-    }
-    for key, value in {**fixed, **fields_of(record)}.items():
-        name = FIELDS.get(key) or "GLEITZEIT_" + "".join(c if c.isalnum() else "_" for c in key.upper())
-        values[name] = value if isinstance(value, str) else _text(value)
-    out = bytearray()
-    for name, value in values.items():
-        data = str(value)[:VALUE_LIMIT].encode("utf-8", "replace")
-        if b"\n" in data:
-            out += name.encode() + b"\n" + len(data).to_bytes(8, "little") + data + b"\n"
-        else:
-            out += name.encode() + b"=" + data + b"\n"
-    return bytes(out)
+def _send(
+    send: Send,
+    fixed: Mapping[str, str],
+    otherwise: Callable[[logging.LogRecord], None],
+    record: logging.LogRecord,
+) -> None:
+    """Hand a record over to the journal's library."""
+    fields = {**fixed, **fields_of(record)}
+    try:
+        send(
+            _utf8(_with_traceback(record, _pairs(record))[:VALUE_LIMIT]),
+            MESSAGE_ID=MESSAGE_IDS.get(str(fields.get("error", ""))),
+            CODE_FILE=record.pathname,
+            CODE_LINE=record.lineno,
+            CODE_FUNC=record.funcName,
+            PRIORITY=str(priority(record)),
+            SYSLOG_IDENTIFIER="gleitzeitd",
+            LOGGER=record.name,
+            **{_field(key): _utf8(_value(value)) for key, value in fields.items() if value != ""},
+        )
+    except OSError:
+        otherwise(record)
+
+
+def _field(key: str) -> str:
+    """A journal field's name: capital letters, digits and underscores of ASCII."""
+    known = FIELDS.get(key)
+    return known or "GLEITZEIT_" + "".join(c if c.isascii() and c.isalnum() else "_" for c in key.upper())
+
+
+def _value(value: Json) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text[:VALUE_LIMIT]
+
+
+def _utf8(text: str) -> str:
+    """Without halves of surrogate pairs."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _write_line(stream: TextIO, form: Callable[[logging.LogRecord], str], record: logging.LogRecord) -> None:
+    stream.write(form(record))
+    stream.flush()
 
 
 def prefixed(record: logging.LogRecord) -> str:
     """The record as lines for standard error, each with its priority (sd-daemon(3))."""
     text = _with_traceback(record, _pairs(record))
-    return "".join(f"<{_priority(record)}>{line}\n" for line in text.splitlines())
+    return "".join(f"<{priority(record)}>{line}\n" for line in text.splitlines() or [""])
 
 
-class _Plain(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        time = self.formatTime(record, "%Y-%m-%d %H:%M:%S")
-        return f"{time} {record.levelname.lower()}: {_with_traceback(record, _pairs(record))}"
+def _plain(record: logging.LogRecord) -> str:
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+    return f"{at} {record.levelname.lower()}: {_with_traceback(record, _pairs(record))}\n"
 
 
-class _Terminal(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        time = self.formatTime(record, "%H:%M:%S")
-        colour = _COLOURS.get(record.levelno, "0")
-        pairs = _pairs(record)
-        shown = _with_traceback(record, f"\x1b[0;2m{pairs}\x1b[0m" if pairs else "")
-        return f"\x1b[2m{time}\x1b[0m \x1b[{colour}m{shown}\x1b[0m"
+def _terminal(record: logging.LogRecord) -> str:
+    at = time.strftime("%H:%M:%S", time.localtime(record.created))
+    colour = _COLOURS.get(record.levelname, "0")
+    pairs = _pairs(record)
+    shown = _with_traceback(record, f"\x1b[0;2m{pairs}\x1b[0m" if pairs else "")
+    return f"\x1b[2m{at}\x1b[0m \x1b[{colour}m{shown}\x1b[0m\n"
 
 
 def _is_coloured(stream: TextIO) -> bool:
@@ -188,7 +261,10 @@ def _is_coloured(stream: TextIO) -> bool:
 
 
 def _pairs(record: logging.LogRecord) -> str:
-    return "".join(f" {key}={_text(value)}" for key, value in fields_of(record).items())
+    fields = fields_of(record)
+    return "".join(
+        f" {_SHOWN.get(key, key)}={_text(value)}" for key, value in fields.items() if key not in _UNSEEN
+    )
 
 
 def _text(value: Json) -> str:
@@ -207,5 +283,7 @@ def _with_traceback(record: logging.LogRecord, after: str = "") -> str:
     return text
 
 
-def _priority(record: logging.LogRecord) -> int:
-    return _PRIORITIES.get(record.levelno, 6)
+def priority(record: logging.LogRecord) -> int:
+    """A level as syslog has it: 7 is debug, 2 is critical."""
+    steps = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (NOTICE, 5), (logging.INFO, 6))
+    return next((number for level, number in steps if record.levelno >= level), 7)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import logging
 import os
-import socket
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gleitzeitd import errors
+from gleitzeitd.model.explanation import message_id
 from gleitzeitd.runtime import journal
 
 
@@ -23,21 +26,45 @@ def record(message: str, level: int = logging.INFO, **fields: object) -> logging
     return made
 
 
-def parsed(datagram: bytes) -> dict[str, str]:
-    """The journal's native protocol, read independently of how it is written."""
-    out: dict[str, str] = {}
-    while datagram:
-        head, _, rest = datagram.partition(b"\n")
-        name, equals, value = head.partition(b"=")
-        if equals:
-            out[name.decode()] = value.decode()
-            datagram = rest
-        else:
-            size = int.from_bytes(rest[:8], "little")
-            out[head.decode()] = rest[8 : 8 + size].decode()
-            assert rest[8 + size : 9 + size] == b"\n"
-            datagram = rest[9 + size :]
-    return out
+class Library:
+    """The part of systemd.journal that is used, with the library's own signature."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, str]] = []
+        self.broken = False
+
+    def send(
+        self,
+        MESSAGE: str,  # noqa: N803 - the library's
+        MESSAGE_ID: str | None = None,  # noqa: N803
+        CODE_FILE: str | None = None,  # noqa: N803
+        CODE_LINE: int | None = None,  # noqa: N803
+        CODE_FUNC: str | None = None,  # noqa: N803
+        **fields: str,
+    ) -> None:
+        if self.broken:
+            raise OSError("no journal")
+        known = {"MESSAGE": MESSAGE, "MESSAGE_ID": MESSAGE_ID, "CODE_FILE": CODE_FILE, "CODE_FUNC": CODE_FUNC}
+        sent = {key: value for key, value in {**known, **fields}.items() if value is not None}
+        for name, value in sent.items():
+            assert re.fullmatch("[A-Z][A-Z0-9_]*", name), name
+            value.encode()  # the library refuses half a surrogate pair
+        assert CODE_LINE is None or isinstance(CODE_LINE, int)
+        self.sent.append(sent)
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
+    """Standard error is the journal's, and its library is installed."""
+    fake = Library()
+    module = ModuleType("fake_journal")
+    module.send = fake.send  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "fake_journal", module)
+    with (tmp_path / "stderr").open("w") as stream:
+        status = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        journal.set_up("info", role="hub", component_id="h", stream=stream, library="fake_journal")
+        yield fake
 
 
 @pytest.fixture(autouse=True)
@@ -52,63 +79,103 @@ def restored() -> Iterator[None]:
     root.setLevel(level)
 
 
-@given(st.text(), st.dictionaries(st.from_regex(r"[a-z_]{1,20}", fullmatch=True), st.text(max_size=50)))
-def test_every_record_survives_the_journals_protocol(message: str, fields: dict[str, str]) -> None:
-    made = record("%s", **journal.safe(fields))
-    made.args = (message,)
-    read = parsed(journal.datagram(made, {}))
-    assert read["MESSAGE"] == message.encode("utf-8", "replace").decode()
-    known = journal.fields_of(made)
-    for key, value in known.items():
-        name = journal.FIELDS.get(key, f"GLEITZEIT_{key.upper()}")
-        assert read[name] == value.encode("utf-8", "replace").decode()
+LOG = logging.getLogger("gleitzeitd.x")
 
 
-def test_fields_of_the_design_have_their_names() -> None:
-    made = record("a lease ended", logging.WARNING, workflow_id="w", task_id="t", attempt=2, error="x\ny")
-    read = parsed(journal.datagram(made, {"role": "queue_manager", "component_id": "qm"}))
-    assert read["GLEITZEIT_WORKFLOW"] == "w"
-    assert read["GLEITZEIT_TASK"] == "t"
-    assert read["GLEITZEIT_ATTEMPT"] == "2"
-    assert read["GLEITZEIT_ERROR"] == "x\ny"
-    assert read["GLEITZEIT_ROLE"] == "queue_manager"
-    assert read["GLEITZEIT_COMPONENT"] == "qm"
-    assert read["PRIORITY"] == "4"
-
-
-def test_under_systemd_records_go_to_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    address = str(tmp_path / "journal")
-    with (
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening,
-        (tmp_path / "stderr").open("w") as stream,
-    ):
-        listening.bind(address)
-        status = os.fstat(stream.fileno())
-        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
-        journal.set_up("info", role="hub", component_id="hub", stream=stream, journal=address)
-        logging.getLogger("gleitzeitd.x").info("hub listens", extra={"port": 8000})
-        read = parsed(listening.recv(65536))
-        assert (read["MESSAGE"], read["GLEITZEIT_PORT"], read["GLEITZEIT_ROLE"]) == (
-            "hub listens",
-            "8000",
-            "hub",
-        )
-
-
-def test_without_the_journals_socket_lines_have_priorities(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(), st.dictionaries(st.text(min_size=1, max_size=20), st.text(max_size=50)))
+def test_every_record_is_one_that_the_library_takes(
+    library: Library, message: str, fields: dict[str, str]
 ) -> None:
+    LOG.info("%s", message, extra=journal.safe(fields))
+    assert library.sent[-1]["MESSAGE"].startswith(message.encode("utf-8", "replace").decode())
+
+
+def test_fields_of_the_design_have_their_names(library: Library) -> None:
+    extra = {"workflow_id": "w", "task_id": "t", "attempt": 2, "correlation_id": "c", "event": "e", "port": 8}
+    LOG.warning("a lease ended", extra=extra)
+    sent = library.sent[-1]
+    assert sent["MESSAGE"] == "a lease ended workflow=w task=t attempt=2 event=e port=8"
+    assert {key: sent[f"GLEITZEIT_{key}"] for key in ("WORKFLOW", "TASK", "ATTEMPT", "CORRELATION")} == {
+        "WORKFLOW": "w",
+        "TASK": "t",
+        "ATTEMPT": "2",
+        "CORRELATION": "c",
+    }
+    assert (sent["GLEITZEIT_EVENT"], sent["GLEITZEIT_ROLE"], sent["GLEITZEIT_COMPONENT"]) == ("e", "hub", "h")
+    assert (sent["GLEITZEIT_PORT"], sent["PRIORITY"], sent["LOGGER"]) == ("8", "4", "gleitzeitd.x")
+    assert "MESSAGE_ID" not in sent
+
+
+def test_an_error_becomes_its_name_its_number_and_the_id_of_its_explanation(library: Library) -> None:
+    for error in (errors.TaskTimeout("too slow"), errors.TaskTimeout("too slow").info()):
+        LOG.info("task failed", extra={"error": error})
+        sent = library.sent[-1]
+        assert sent["GLEITZEIT_ERROR"] == "TASK_TIMEOUT"
+        assert sent["GLEITZEIT_CODE"] == "-29003"
+        assert sent["GLEITZEIT_REASON"] == "too slow"
+        assert sent["MESSAGE_ID"] == message_id(-29003)
+        assert sent["MESSAGE"] == 'task failed error=TASK_TIMEOUT reason="too slow"'
+    LOG.info("cannot go on", extra={"error": OSError("full")})
+    assert (library.sent[-1]["GLEITZEIT_ERROR"], library.sent[-1]["GLEITZEIT_REASON"]) == ("OSError", "full")
+    assert "MESSAGE_ID" not in library.sent[-1]
+
+
+def test_levels_are_the_priorities_of_syslog(library: Library) -> None:
+    journal.set_level("debug")
+    for level in (
+        logging.DEBUG,
+        logging.INFO,
+        journal.NOTICE,
+        logging.WARNING,
+        logging.ERROR,
+        logging.CRITICAL,
+    ):
+        LOG.log(level, "x")
+    assert [sent["PRIORITY"] for sent in library.sent] == ["7", "6", "5", "4", "3", "2"]
+
+
+def test_a_note_says_whose_it_is_and_what_it_follows_from(library: Library) -> None:
+    about = {"correlation_id": "c", "caused_by": "save_task"}
+    journal.note("persistence", "info", "workflow recorded", {}, "p-1", about)
+    assert library.sent[-1]["GLEITZEIT_EVENT"] == "save_task"
+    assert library.sent[-1]["MESSAGE"] == "workflow recorded"
+    journal.note("persistence", "info", "workflow recorded", {"event": "own"}, "p-1", about)
+    sent = library.sent[-1]
+    assert (sent["GLEITZEIT_ROLE"], sent["GLEITZEIT_COMPONENT"]) == ("persistence", "p-1")
+    assert (sent["GLEITZEIT_CORRELATION"], sent["GLEITZEIT_EVENT"]) == ("c", "own")
+
+
+def test_a_process_that_learns_its_id_says_it_from_then_on(library: Library) -> None:
+    journal.identify("engine-7")
+    LOG.info("x")
+    assert library.sent[-1]["GLEITZEIT_COMPONENT"] == "engine-7"
+
+
+def test_values_are_cut_at_the_limit(library: Library) -> None:
+    LOG.info("x", extra={"reason": "y" * 100_000})
+    assert len(library.sent[-1]["GLEITZEIT_REASON"]) == journal.VALUE_LIMIT
+    assert len(library.sent[-1]["MESSAGE"]) <= journal.VALUE_LIMIT
+
+
+def test_when_the_library_cannot_write_lines_have_priorities(library: Library, tmp_path: Path) -> None:
+    library.broken = True
+    LOG.info("x")
+    assert (tmp_path / "stderr").read_text() == "<6>x\n"
+
+
+def test_without_the_library_lines_have_priorities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "stderr"
     with file.open("w") as stream:
         status = os.fstat(stream.fileno())
         monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
-        journal.set_up("info", stream=stream, journal=str(tmp_path / "nobody"))
+        journal.set_up("info", stream=stream, library="gleitzeit_has_no_such_module")
         try:
             raise ValueError("two\nlines")
         except ValueError:
-            logging.getLogger("gleitzeitd.x").exception("broken", extra={"workflow_id": "w 1"})
+            LOG.exception("broken", extra={"workflow_id": "w 1"})
     lines = file.read_text().splitlines()
-    assert lines[0] == '<3>broken workflow_id="w 1"'
+    assert lines[0] == '<3>broken workflow="w 1"'
     assert all(line.startswith("<3>") for line in lines)
     assert lines[-1] == "<3>lines"
 
