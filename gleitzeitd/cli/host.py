@@ -17,7 +17,10 @@ BOOTED = Path("/run/systemd/system")
 """It exists where systemd is the service manager: sd_booted(3)."""
 SECONDS = 10.0
 """For an answer of systemctl."""
-_PROPERTIES = "Id,LoadState,ActiveState,SubState,UnitFileState,Result,NRestarts,MainPID,Environment"
+_PROPERTIES = (
+    "Id,LoadState,ActiveState,SubState,UnitFileState,Result,NRestarts,MainPID,"
+    "Environment,Type,ConditionResult"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,10 @@ class Unit:
     restarts: int = 0
     """Of their own accord, since it was started by hand."""
     process_id: int = 0
+    kind: str = ""
+    """Of a service: ``notify``, ``oneshot``, ..."""
+    conditions_hold: bool = True
+    """False if it was not started since one of its conditions did not hold."""
     environment: str = ""
     """As in the unit file."""
 
@@ -79,6 +86,8 @@ def unit_from(block: str) -> Unit | None:
         result=values.get("Result", ""),
         restarts=_number(values.get("NRestarts", "")),
         process_id=_number(values.get("MainPID", "")),
+        kind=values.get("Type", ""),
+        conditions_hold=values.get("ConditionResult", "yes") != "no",
         environment=values.get("Environment", ""),
     )
 

@@ -152,6 +152,9 @@ class ComponentInfo:
     connected_seconds: float = 0.0
     heartbeat_age: float = 0.0
     """Seconds since its last heartbeat response."""
+    clock_offset: float | None = None
+    """Seconds by which its clock is ahead of the hub's, less what the way there and back may account for;
+    None while that is not known."""
     shards: list[int] = field(default_factory=list)
     metrics: dict[str, Json] = field(default_factory=dict)
 

@@ -1,9 +1,10 @@
-"""A copy taken from a system at work, put in another place, goes on there."""
+"""What an operator does with a system at work: look, copy, take out of service."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,22 @@ CHAIN = {
 }
 
 
+async def gleitzeit(daemons: Daemons, *arguments: str) -> tuple[int, str]:
+    """Exit code and standard output of the command, with these daemons."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "from gleitzeitd.cli import main; main()",
+        *arguments,
+        env=daemons.environment(),
+        stdout=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.DEVNULL,
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode is not None
+    return process.returncode, out.decode()
+
+
 async def test_what_was_unfinished_in_a_backup_is_finished_by_whoever_restores_it(tmp_path: Path) -> None:
     document = tmp_path / "chain.json"
     document.write_text(json.dumps(CHAIN))
@@ -42,8 +59,8 @@ async def test_what_was_unfinished_in_a_backup_is_finished_by_whoever_restores_i
             async for published in client.watch("chain"):
                 if published.event.name == "task_completed":
                     break
-            found = await asyncio.to_thread(backup.back_up, here / "gleitzeit.db", copy)
-            assert found.unfinished == 1
+            code, out = await gleitzeit(daemons, "backup", str(copy), "--json")
+            assert (code, json.loads(out)["unfinished"]) == (0, 1)
             assert (await client.status("chain")).status == "running"
         for name in daemons.names:  # the host is lost
             daemons.kill(name)
@@ -52,6 +69,12 @@ async def test_what_was_unfinished_in_a_backup_is_finished_by_whoever_restores_i
         async for _ in client.watch("chain"):
             pass
         result = await client.result("chain")
+        code, out = await gleitzeit(daemons, "doctor", "--json")
     assert result.status == "completed"
     assert len(result.tasks) == STEPS
     assert {task.status for task in result.tasks.values()} == {"completed"}
+    assert code == 0, out
+    levels = {each["about"]: each["level"] for each in json.loads(out)["findings"]}
+    assert {levels[about] for about in ("database", "disk", "hub", "components", "versions", "work")} == {
+        "ok"
+    }

@@ -1,0 +1,183 @@
+"""gleitzeit doctor: every finding has a level, and every bad one a remedy."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gleitzeitd import __version__
+from gleitzeitd.cli import checks_host as here
+from gleitzeitd.cli import checks_system as there
+from gleitzeitd.cli.checks import Finding
+from gleitzeitd.cli.host import Unit
+from gleitzeitd.cli.options import Options
+from gleitzeitd.errors import HubUnreachable
+from gleitzeitd.events import protocol_registry as r
+from gleitzeitd.events.hub import ComponentInfo
+from gleitzeitd.model.names import SHARDS, ComponentId, Role
+from tests.cli.fake_client import FakeClient, a_task, a_workflow, call
+
+OURS = [role for role in Role if role is not Role.CLIENT]
+
+
+def component(role: Role, name: str = "", **more: Any) -> ComponentInfo:
+    given: dict[str, Any] = {"status": "healthy", "version": __version__, "hostname": "host-a"}
+    if role in there.OWNERS:
+        given["shards"] = list(range(SHARDS))
+    return ComponentInfo(
+        component_id=ComponentId(name or f"{role.value}-1"), component_type=role, **{**given, **more}
+    )
+
+
+def system() -> list[ComponentInfo]:
+    return [component(role) for role in OURS]
+
+
+def client(components: list[ComponentInfo] | None = None) -> FakeClient:
+    fake = FakeClient()
+    fake.component_list = system() if components is None else components
+    provider = r.ProviderInfo(component_id=ComponentId("p"), protocol="echo/v1", capacity=4, health="ok")
+    fake.protocol_list = r.ProtocolList(protocols=[], providers=[provider])
+    return fake
+
+
+def bad(findings: Any) -> list[tuple[str, str]]:
+    found: list[Finding] = [each for each in findings if each.level != "ok"]
+    assert all(each.remedy for each in found)
+    return [(each.level, each.text) for each in found]
+
+
+@pytest.fixture(autouse=True)
+def _no_units(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("gleitzeitd.cli.host.BOOTED", tmp_path / "not booted")
+
+
+def test_a_system_in_which_all_is_well_has_no_problem() -> None:
+    result = call(client(), "doctor")
+    assert result.exit_code == 0, result.output
+    assert "problem" not in result.stdout
+    assert f"all run {__version__}" in result.stdout
+    plain = json.loads(call(client(), "doctor", "--json").stdout)
+    assert plain["healthy"] is True
+    assert {each["about"] for each in plain["findings"]} >= {"units", "token", "hub", "components", "work"}
+
+
+def test_a_missing_role_is_a_problem_and_the_exit_code_says_so() -> None:
+    less = [each for each in system() if each.component_type is not Role.QUEUE_MANAGER]
+    result = call(client(less), "doctor")
+    assert result.exit_code == 1
+    assert "problem components" in result.stdout
+    assert "no queue manager is connected" in result.stdout
+    assert "try: systemctl start gleitzeit-queue-manager" in result.stdout
+    assert result.stdout.endswith("1 problem\n")
+
+
+def test_no_hub_is_a_finding_and_no_error() -> None:
+    fake = client()
+    fake.problem = HubUnreachable("refused")
+    result = call(fake, "doctor")
+    assert result.exit_code == 1
+    assert "cannot be reached: refused" in result.stdout
+    assert not result.stderr
+
+
+@pytest.mark.parametrize(
+    ("unit", "level"),
+    [
+        (Unit(name="u.service", active="active", enabled="enabled"), None),
+        (Unit(name="u.service", active="inactive", enabled="disabled"), None),
+        (Unit(name="u.service", active="inactive", enabled="enabled", kind="oneshot"), None),
+        (Unit(name="u.service", active="inactive", enabled="enabled", kind="notify"), "problem"),
+        (Unit(name="u.service", active="inactive", enabled="enabled", conditions_hold=False), "warning"),
+        (Unit(name="u.service", active="failed", result="watchdog"), "problem"),
+        (Unit(name="u.service", active="activating", sub="auto-restart", enabled="enabled"), "problem"),
+        (Unit(name="u.service", active="active", restarts=2), "warning"),
+    ],
+)
+def test_units_that_should_run_are_looked_at(unit: Unit, level: str | None) -> None:
+    found = bad(here.units([unit], booted=True))
+    assert [each[0] for each in found] == ([] if level is None else [level])
+
+
+def test_a_broken_file_is_named_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "hub.toml"
+    file.write_text("[hub]\nprot = 1\n")
+    monkeypatch.setattr("gleitzeitd.__main__.config_files", lambda *_, **__: [file])
+    found = bad(here.configuration({}, tmp_path))
+    assert len(found) == 1
+    assert f"{file}:2: hub.prot: unknown key, did you mean port?" in found[0][1]
+
+
+@pytest.mark.parametrize(("mode", "level"), [(0o600, None), (0o644, "problem"), (0o660, "warning")])
+def test_a_token_is_for_few(tmp_path: Path, mode: int, level: str | None) -> None:
+    file = tmp_path / "token"
+    file.write_text("secret")
+    file.chmod(mode)
+    options = Options(environment={"GLEITZEIT_TOKEN": "secret"}, config_files=())
+    found = bad(here.token(options, [file]))
+    assert [each[0] for each in found] == ([] if level is None else [level])
+    assert not any("secret" in text for _, text in found)
+
+
+def test_a_token_that_this_user_does_not_use_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "token").touch(0o640)
+    options = Options(environment={}, config_files=())
+    assert [each[0] for each in bad(here.token(options, [tmp_path / "token"]))] == ["warning"]
+
+
+@pytest.mark.parametrize(
+    ("free", "total", "level"),
+    [
+        (2**40, 2**41, "ok"),
+        (2**29, 2**31, "ok"),
+        (2**29, 2**40, "warning"),
+        (2**20, 2**24, "problem"),
+    ],
+)
+def test_a_disk_that_is_nearly_full_is_noticed(free: int, total: int, level: str) -> None:
+    assert [each.level for each in here.disk(Path("/x"), free, total)] == [level]
+
+
+def test_a_silent_component_and_one_that_drains_are_named() -> None:
+    engine = component(Role.EXECUTION_ENGINE)
+    found = bad(there.states([replace(engine, heartbeat_age=9.0), replace(engine, status="draining")]))
+    assert [each[0] for each in found] == ["problem", "warning"]
+
+
+def test_shards_without_an_owner_are_a_problem() -> None:
+    less = component(Role.QUEUE_MANAGER, shards=[0, 1])
+    assert bad(there.shards([less])) == [("problem", "14 of 16 shards have no queue manager")]
+
+
+def test_the_older_of_two_versions_is_named_with_its_hosts() -> None:
+    old, new = (component(Role.HUB, version=version) for version in ("5.9.0", "5.10.0"))
+    (found,) = there.versions([replace(old, hostname="host-b"), new])
+    assert (found.level, "host-b" in found.remedy) == ("warning", True)
+    assert "of version 5.9.0, others of 5.10.0" in found.text
+
+
+def test_a_clock_that_differs_is_a_warning_for_its_host() -> None:
+    good = component(Role.HUB, clock_offset=0.002)
+    late = component(Role.PROVIDER, clock_offset=-90.0, hostname="host-b")
+    assert bad(there.clocks([good, late])) == [
+        ("warning", "the clock of host-b is 1 min 30 s behind the hub's")
+    ]
+    assert [each.level for each in there.clocks([good])] == ["ok"]
+
+
+def test_tasks_that_nobody_can_run_are_a_problem() -> None:
+    queue = component(Role.QUEUE_MANAGER, metrics={"by_protocol": {"echo/v1": 1, "ftp/v1": 2}})
+    assert bad(there.unserved([queue], {"echo/v1"})) == [
+        ("problem", "2 tasks waiting for ftp/v1, which no provider serves")
+    ]
+
+
+def test_leases_of_an_engine_that_is_gone_and_lost_tasks_are_named() -> None:
+    tasks = [a_task("a", "running", engine="engine-9"), a_task("b", "unknown"), a_task("c", "running")]
+    found = bad(there.held_up(a_workflow("w", "running"), tasks, {"engine-1"}))
+    assert [each[0] for each in found] == ["warning", "problem"]
+    assert "engine-9" in found[0][1]
