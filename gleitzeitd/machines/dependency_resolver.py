@@ -249,7 +249,9 @@ class DependencyResolver(Follower):
         known = workflow_id in self._courses
         effects = self.follow(event, ctx)
         if known and workflow_id not in self._courses:
-            effects.append(Note("info", "workflow ended", {"workflow_id": workflow_id, "status": status}))
+            error = getattr(event, "error", None)
+            fields: dict[str, Json] = {"workflow_id": workflow_id, "error": error}
+            effects.append(Note("info" if error is None else "notice", f"workflow {status}", fields))
         return effects
 
     def on_workflow_completed(self, event: d.WorkflowCompleted, ctx: Context) -> Effects:
@@ -420,7 +422,7 @@ class DependencyResolver(Follower):
 
     def _failed(self, asked: Ask, error: ErrorInfo, message: str) -> Effects:
         event = asked.event
-        effects: Effects = [Note("error", message, {"event": event.name, "error": str(error)})]
+        effects: Effects = [Note("error", message, {"event": event.name, "error": error})]
         if isinstance(event, p.SaveWorkflow):
             submission = self._submissions.pop(event.workflow_id, None)
             for asker in submission.askers if submission is not None else ():

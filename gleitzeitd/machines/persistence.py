@@ -223,7 +223,7 @@ class Persistence(Machine):
         effects: Effects = []
         if self._trouble != str(error):  # once per cause, not per retry
             self._trouble = str(error)
-            effects.append(Note("error", "a transaction failed", {"error": str(error)}))
+            effects.append(Note("error", "a transaction failed", {"error": error}))
         for entry in entries:
             if entry.asker is not None:
                 effects.append(Reply(p.PersistenceError(error=error), entry.asker))

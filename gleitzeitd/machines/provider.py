@@ -77,6 +77,8 @@ class Settings:
     """Answers kept; the oldest are forgotten first. A call that is asked for again then runs again."""
     max_kept_bytes: int = bounded(64 * 2**20, least=0, most=2**40, unit="bytes")
     """What the results kept may take together as JSON; the oldest are forgotten first."""
+    journal_output_bytes: int = bounded(64 * 2**10, least=0, most=2**30, unit="bytes")
+    """What a call writes goes into the journal, too, up to this size. 0: nothing of it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

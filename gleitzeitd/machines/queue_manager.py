@@ -289,7 +289,7 @@ class QueueManager(Follower):
 
     def _failed(self, asked: Ask, error: ErrorInfo, message: str) -> Effects:
         event = asked.event
-        effects: Effects = [Note("error", message, {"event": event.name, "error": str(error)})]
+        effects: Effects = [Note("error", message, {"event": event.name, "error": error})]
         match event:
             case q.TaskAvailable():
                 # What of it is ready still, only the ledger knows.

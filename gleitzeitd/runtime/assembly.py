@@ -151,16 +151,18 @@ def provider(name: str, spec: str = "") -> Assembly:
     def build(sections: Sections, me: Identity) -> Assembled:
         worker: Any = cls
         made = worker(_section(sections, "provider", cls.Settings))
+        settings = _section(sections, "calls", Settings)
         machine = ProviderMachine(
             component_id=me.component_id,
             protocol=made.protocol(),
             capacity=made.capacity,
             check=problems,
-            settings=_section(sections, "calls", Settings),
+            settings=settings,
             epoch=me.epoch,
         )
         shown = _Shown()
-        return Assembled(machine=machine, performer=ProviderPerformer(made, shown), attach=shown.attach)
+        performer = ProviderPerformer(made, shown, settings.journal_output_bytes)
+        return Assembled(machine=machine, performer=performer, attach=shown.attach)
 
     return Assembly(sections={"provider": cls.Settings, "calls": Settings}, build=build)
 

@@ -34,6 +34,7 @@ from gleitzeitd.errors import (
 )
 from gleitzeitd.machines.base import Call, CancelCall, CancelTimer, Effects, Machine, Note, SetTimer
 from gleitzeitd.machines.link import Action, Actions, Identity, Leave, Link, Refused, Registered, Transmit
+from gleitzeitd.machines.narrator import Narrator
 from gleitzeitd.model.names import Role
 from gleitzeitd.plain import Json
 from gleitzeitd.runtime import health, journal
@@ -94,7 +95,8 @@ class Component:
     ) -> None:
         """``hub_urls`` stands for those in the settings."""
         self.identity = identity
-        self.link = Link(machine, identity, _new_id)
+        narrated = machine if identity.role is Role.CLIENT else Narrator(machine)
+        self.link = Link(narrated, identity, _new_id)
         self._machine = machine
         self._performer = performer
         self._settings = settings or LinkSettings()

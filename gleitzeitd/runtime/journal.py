@@ -23,7 +23,7 @@ from gleitzeitd.bounds import bounded
 from gleitzeitd.errors import ErrorInfo, GleitzeitError
 from gleitzeitd.model.explanation import MESSAGE_IDS
 from gleitzeitd.plain import Json
-from gleitzeitd.runtime.moderation import Moderation
+from gleitzeitd.runtime.moderation import OUTPUT, Moderation
 
 VALUE_LIMIT = 16 * 1024
 """Characters of one value; the rest is cut off."""
@@ -261,6 +261,8 @@ def _is_coloured(stream: TextIO) -> bool:
 
 
 def _pairs(record: logging.LogRecord) -> str:
+    if record.name == OUTPUT:
+        return ""  # the words are not ours
     fields = fields_of(record)
     return "".join(
         f" {_SHOWN.get(key, key)}={_text(value)}" for key, value in fields.items() if key not in _UNSEEN

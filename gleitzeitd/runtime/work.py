@@ -23,6 +23,7 @@ from gleitzeitd.machines.provider import Finished as WorkFinished
 from gleitzeitd.model.ledger import OutputChunk
 from gleitzeitd.providers.base import MethodCall, Provider
 from gleitzeitd.runtime.clock import utc_now
+from gleitzeitd.runtime.output_records import OutputRecords
 from gleitzeitd.runtime.performer import Finished, Performer
 from gleitzeitd.runtime.silence import Silence
 from gleitzeitd.runtime.tasks import Tasks
@@ -54,10 +55,15 @@ def _show_nobody(_effects: Effects) -> None:
 class ProviderPerformer(Performer):
     """Runs the calls of one provider."""
 
-    def __init__(self, provider: Provider, show: Callable[[Effects], object] = _show_nobody) -> None:
-        """``show`` gets what goes to watchers while calls run: a component's ``perform``."""
+    def __init__(
+        self, provider: Provider, show: Callable[[Effects], object] = _show_nobody, journal_bytes: int = 0
+    ) -> None:
+        """``show`` gets what goes to watchers while calls run: a component's ``perform``; so many
+        ``journal_bytes`` of what a call writes go into the journal.
+        """
         self._provider = provider
         self._show = show
+        self._journal_bytes = journal_bytes
         self._tasks = Tasks()
         self._calls: dict[str, asyncio.Task[object]] = {}
         self._cancelled: set[str] = set()
@@ -110,7 +116,14 @@ class ProviderPerformer(Performer):
             self.finished(call_id, task.exception() or task.result())
 
     async def _work(self, call_id: str, work: Work) -> object:
-        output = CallOutput(work, self._show)
+        about = {
+            "workflow_id": work.workflow_id,
+            "task_id": work.task_id,
+            "attempt": work.attempt,
+            "correlation_id": work.correlation_id,
+        }
+        records = OutputRecords(about, self._journal_bytes)
+        output = CallOutput(work, self._show, records.written)
         silence = None if work.silence is None else Silence(work.silence)
         call = MethodCall(
             method=work.method,
@@ -123,12 +136,6 @@ class ProviderPerformer(Performer):
             attempt=work.attempt,
         )
         limit = None if work.timeout is None else work.timeout + GRACE
-        about = {
-            "workflow_id": work.workflow_id,
-            "task_id": work.task_id,
-            "attempt": work.attempt,
-            "correlation_id": work.correlation_id,
-        }
         started_at = utc_now()
         try:
             code = self._provider.call(call)
@@ -136,6 +143,7 @@ class ProviderPerformer(Performer):
             result, error = await self._foreign(heard, call_id, limit, about)
         finally:
             output.close()
+            records.close()
         return WorkFinished(
             result=result,
             error=error,
@@ -179,9 +187,16 @@ class ProviderPerformer(Performer):
 class CallOutput:
     """What one call writes and how far it is: shown while it runs, and its tail."""
 
-    def __init__(self, work: Work, show: Callable[[Effects], object]) -> None:
+    def __init__(
+        self,
+        work: Work,
+        show: Callable[[Effects], object],
+        record: Callable[[str, str], None] | None = None,
+    ) -> None:
+        """``record`` gets all of it, stream and text, at once."""
         self._work = work
         self._show = show
+        self._record = record
         self._pending: list[tuple[str, bytes]] = []
         self._pending_bytes = 0
         self._progress: tuple[float, str] | None = None
@@ -197,6 +212,8 @@ class CallOutput:
         """The work has written something."""
         if self._closed or not text:
             return
+        if self._record is not None:
+            self._record(stream, text)
         data = text.encode("utf-8", "replace")  # half a surrogate pair has no place on the wire
         self._keep(stream, data)
         shown = b"" if self._left_out else _whole(data[: TICK_BYTES - self._shown_in_tick])

@@ -227,7 +227,7 @@ def test_a_workflow_ends_with_its_last_task_and_is_forgotten_when_that_is_durabl
     d.receive(feed.completed("a")).settle() << asks(d_.WorkflowCompleted(workflow_id=W, epoch=1), key="end/w")
     d.answer(p.DataSaved(status="ok"), key="end/w").silent()
     assert d.machine.load() == 1
-    d.receive(d_.WorkflowCompleted(workflow_id=W, feed=feed.stamp())) << notes("info", "workflow ended")
+    d.receive(d_.WorkflowCompleted(workflow_id=W, feed=feed.stamp())) << notes("info", "workflow completed")
     assert d.machine.load() == 0
     d.settle().silent()
 
