@@ -6,6 +6,7 @@
         MalformedEvent                      -32600 INVALID_REQUEST
       UnknownEvent                          -32601 METHOD_NOT_FOUND
       NotPermitted                          -25006 AUTHORIZATION_FAILED
+        WireUnsupported                     -25007 WIRE_VERSION_UNSUPPORTED
       NotAuthenticated                      -25005 AUTHENTICATION_FAILED
       HubUnreachable                        -25001 CONNECTION_FAILED          retryable
       AnswerTimeout                         -25002 CONNECTION_TIMEOUT         retryable
@@ -118,6 +119,12 @@ class NotAuthenticated(GleitzeitError):
     """The hub does not accept the token."""
 
     code, name = -25005, "AUTHENTICATION_FAILED"
+
+
+class WireUnsupported(NotPermitted):
+    """A component and a hub have no version of the wire in common; the message says what each speaks."""
+
+    code, name = -25007, "WIRE_VERSION_UNSUPPORTED"
 
 
 class HubUnreachable(GleitzeitError):

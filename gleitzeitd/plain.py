@@ -59,6 +59,28 @@ def from_plain(cls: type[T], data: Json, path: str = "") -> T:
         raise _at(path, problem) from None
 
 
+def known_only(cls: Any, data: Json) -> Json:
+    """``data`` without the keys that ``cls``, or a class inside it, does not have; all else as it is.
+
+    Where one of several classes is declared, nothing is left out.
+    """
+    want = _unwrapped(cls)
+    origin, args = typing.get_origin(want), typing.get_args(want)
+    if origin in (types.UnionType, typing.Union):
+        options = [option for option in args if option is not types.NoneType]
+        return known_only(options[0], data) if len(options) == 1 else data
+    if origin in (list, tuple) and type(data) is list:
+        return [known_only(args[0], item) for item in data]
+    if type(data) is not dict:
+        return data
+    if origin is dict:
+        return {key: known_only(args[1], item) for key, item in data.items()}
+    if dataclasses.is_dataclass(want):
+        hints = typing.get_type_hints(want)
+        return {key: known_only(hints[key], item) for key, item in data.items() if key in hints}
+    return data
+
+
 def did_you_mean(word: str, known: typing.Iterable[str]) -> str:
     """``", did you mean X?"`` for the nearest of ``known``, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

@@ -23,6 +23,7 @@ import gleitzeitd
 from gleitzeitd.events import (
     CATALOGUE,
     RENAMED,
+    WIRE,
     Delivery,
     Envelope,
     Event,
@@ -297,7 +298,8 @@ def snapshot() -> dict[str, Any]:
         }
         for name, cls in sorted(CATALOGUE.items())
     }
-    return {"events": events, "records": dict(sorted(records.items()))}
+    wire = {"oldest": WIRE.oldest, "newest": WIRE.newest}
+    return {"wire": wire, "events": events, "records": dict(sorted(records.items()))}
 
 
 def _route(route: Route) -> str:
@@ -342,7 +344,7 @@ def _shown(hint: Any, records: dict[str, dict[str, str]]) -> str:
     return "null" if hint is types.NoneType else getattr(hint, "__name__", str(hint))
 
 
-@pytest.mark.parametrize("part", ["events", "records"])
+@pytest.mark.parametrize("part", ["wire", "events", "records"])
 def test_the_catalogue_is_the_one_that_others_rely_on(part: str) -> None:
     kept = json.loads(SNAPSHOT.read_text(encoding="utf-8"))[part]
     live = snapshot()[part]

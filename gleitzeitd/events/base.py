@@ -69,6 +69,31 @@ class Route:
 COMPONENTS = frozenset(Role) - {Role.HUB}
 
 
+@dataclass(frozen=True, slots=True)
+class WireRange:
+    """The versions of the wire that somebody speaks; the module ``gleitzeitd.events`` says what they mean."""
+
+    oldest: int = 1
+    newest: int = 1
+
+    def common(self, other: WireRange) -> int | None:
+        """The newest that both speak."""
+        newest = min(self.newest, other.newest)
+        return newest if newest >= max(self.oldest, other.oldest) else None
+
+    def __contains__(self, version: int) -> bool:
+        return self.oldest <= version <= self.newest
+
+    def __str__(self) -> str:
+        return f"{self.oldest} to {self.newest}" if self.oldest != self.newest else str(self.newest)
+
+
+WIRE = WireRange(oldest=1, newest=1)
+"""What this release speaks. A release speaks at least what the one before it spoke."""
+FIRST_WIRE = 1
+"""Spoken by whoever says nothing of versions."""
+
+
 Roles = Role | Iterable[Role]
 
 
@@ -106,6 +131,8 @@ class Envelope:
     """On events for watchers: the workflow_id that they subscribed to."""
     fact: str | None = None
     """On renamed deliveries: the name under which it was sent, which says what the body holds."""
+    wire: int | None = None
+    """The newest version of the wire that the sender speaks; None: the first."""
 
 
 class Event:

@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable
 
 from gleitzeitd.errors import MalformedData, MalformedEvent, UnknownEvent
-from gleitzeitd.events.base import CATALOGUE, Envelope, Event
-from gleitzeitd.plain import Json, from_plain, to_plain
+from gleitzeitd.events.base import CATALOGUE, WIRE, Envelope, Event
+from gleitzeitd.plain import Json, from_plain, known_only, to_plain
 
 _KEYS = {name: f"_{name}" for name in Envelope.__dataclass_fields__}
 _NAMES = {key: name for name, key in _KEYS.items()}
@@ -103,8 +103,11 @@ def encode_body(event: Event) -> str:
     return dumps(to_plain(event))
 
 
-def decode_body(name: str, envelope: Envelope, body: str) -> Event:
+def decode_body(name: str, envelope: Envelope, body: str, newest: int = WIRE.newest) -> Event:
     """The event that was delivered under ``name``.
+
+    Fields that it does not have are left out if its sender speaks a newer version of the wire than
+    ``newest``; from others they are errors, since somebody has misspelled them.
 
     Raises:
         UnknownEvent: it is not in the catalogue.
@@ -118,6 +121,8 @@ def decode_body(name: str, envelope: Envelope, body: str) -> Event:
         data = _read(body)
         if _SURROGATE.search(body):
             dumps(data).encode()
+        if envelope.wire is not None and envelope.wire > newest:
+            data = known_only(cls, data)
         return from_plain(cls, data, sent_as)
     except ValueError as problem:
         raise MalformedEvent(sent_as, f"the body cannot be read: {problem}") from None

@@ -24,6 +24,9 @@ class RegisterComponent(Event):
     capabilities: list[str] = field(default_factory=list)
     """What the connection understands beyond single flat events: ``envelope``, ``batch``."""
     version: str = ""
+    """Of its package."""
+    wire: list[int] = field(default_factory=list)
+    """The oldest and the newest version of the wire that it speaks; nothing: the first only."""
     hostname: str = ""
     process_id: int = 0
 
@@ -42,6 +45,8 @@ class ComponentRegistered(Event):
     """A larger frame would cost the component its connection."""
     hub_id: str
     hub_version: str = ""
+    wire: int = 1
+    """The version of the wire that is spoken on this connection: the newest that both speak."""
     registered_at: str = ""
 
 
@@ -147,6 +152,9 @@ class ComponentInfo:
     status: str
     load: int = 0
     version: str = ""
+    """Of its package."""
+    wire: int = 1
+    """The version of the wire that it and the hub speak."""
     hostname: str = ""
     process_id: int = 0
     connected_seconds: float = 0.0

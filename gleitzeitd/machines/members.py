@@ -45,7 +45,9 @@ class Member:
     topics: set[str] = field(default_factory=set)
     metrics: dict[str, Json] = field(default_factory=dict)
     queue_stats: dict[str, Json] = field(default_factory=dict)
+    clock_offset: float | None = None
     version: str = ""
+    wire: int = 1
     hostname: str = ""
     process_id: int = 0
 
@@ -57,8 +59,10 @@ class Member:
             status=self.status,
             load=self.load,
             version=self.version,
+            wire=self.wire,
             hostname=self.hostname,
             process_id=self.process_id,
+            clock_offset=self.clock_offset,
             connected_seconds=round(now - self.since, 3),
             heartbeat_age=round(now - self.answered, 3),
             shards=sorted(self.shards),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gleitzeitd.errors import NotPermitted
-from gleitzeitd.events import COMPONENTS
+from gleitzeitd.errors import NotPermitted, WireUnsupported
+from gleitzeitd.events import COMPONENTS, FIRST_WIRE, WIRE, WireRange
 from gleitzeitd.events.hub import RegisterComponent
 from gleitzeitd.machines.members import Member
 from gleitzeitd.model.names import ComponentId, Role, is_identifier
@@ -41,8 +41,41 @@ def claimed(component_id: Json, role: Json, hub_id: ComponentId) -> tuple[Compon
     return component_id, _ROLES[role]
 
 
+def spoken(said: list[int]) -> WireRange:
+    """What ``register_component`` says of versions of the wire.
+
+    Raises:
+        WireUnsupported: it is no range.
+    """
+    match said:
+        case []:
+            return WireRange(FIRST_WIRE, FIRST_WIRE)
+        case [oldest, newest] if FIRST_WIRE <= oldest <= newest:
+            return WireRange(oldest, newest)
+    raise WireUnsupported(f"wire: expected the oldest and the newest version, found {str(said)[:100]}")
+
+
+def wire_of(event: RegisterComponent, ours: WireRange) -> int:
+    """The version of the wire that a component and a hub that speaks ``ours`` have in common.
+
+    Raises:
+        WireUnsupported: there is none.
+    """
+    theirs = spoken(event.wire)
+    common = ours.common(theirs)
+    if common is None:
+        who = f"{event.component_id} (version {event.version[:100] or 'unknown'})"
+        older = "the component" if theirs.newest < ours.oldest else "the hub"
+        raise WireUnsupported(f"{who} speaks wire {theirs}, and this hub {ours}: upgrade {older}")
+    return common
+
+
 def registration_problem(
-    event: RegisterComponent, hub_id: ComponentId, connection: Waiting | Member | None, before: Member | None
+    event: RegisterComponent,
+    hub_id: ComponentId,
+    connection: Waiting | Member | None,
+    before: Member | None,
+    wire: WireRange = WIRE,
 ) -> NotPermitted | None:
     """Why a connection may not register as this; ``before`` is the member that has the id now."""
     if not _is_free(event.component_id, hub_id):
@@ -60,10 +93,14 @@ def registration_problem(
         return NotPermitted(
             f"{event.component_id} is connected with the newer epoch {before.epoch}, not {event.epoch}"
         )
+    try:
+        wire_of(event, wire)
+    except WireUnsupported as problem:
+        return problem
     return None
 
 
-def member_of(event: RegisterComponent, connection: str, now: float) -> Member:
+def member_of(event: RegisterComponent, connection: str, now: float, wire: WireRange = WIRE) -> Member:
     """The member that a registration makes."""
     return Member(
         connection=connection,
@@ -75,6 +112,7 @@ def member_of(event: RegisterComponent, connection: str, now: float) -> Member:
         answered=now,
         beats=False,
         version=event.version[:100],
+        wire=wire_of(event, wire),
         hostname=event.hostname[:255],
         process_id=event.process_id,
     )

@@ -44,6 +44,16 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "gleitzeit components",
         "journalctl -u gleitzeit-hub -p warning",
     ),
+    "WIRE_VERSION_UNSUPPORTED": (
+        "A component and the hub have no version of the wire in common",
+        "Their packages are too far apart: a release speaks the wire of the release before it and its own, "
+        "and nothing older.",
+        "The hub refuses the component, which goes on trying, so that it is back as soon as one of the two "
+        "has been upgraded. Tasks wait meanwhile.",
+        "Upgrade the older one; over more than one release, upgrade all hosts one release at a time.",
+        "gleitzeit components",
+        "apt list --installed 'gleitzeit*'",
+    ),
     "PERSISTENCE_CONNECTION_FAILED": (
         "The store cannot read or write now",
         "The database is not there to be written: the disk is full or read-only, its directory is missing, "
