@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from gleitzeitd import __version__
 from tests.system.fleet import HUB_HOST, WORKERS, Fleet, booted, release
 from tests.system.image import base_image
 from tests.system.needs import what_is_missing
-from tests.system.packages import packages_of, present_version
+from tests.system.packages import packages_of
 from tests.system.progress import say
 
 HERE = Path(__file__).resolve().parent
@@ -52,7 +53,7 @@ def _say_what_it_shows(request: pytest.FixtureRequest) -> Iterator[None]:
 def packages() -> Path:
     """The folder with the packages of this tree."""
     _skip_unless_possible()
-    return packages_of(present_version())
+    return packages_of(__version__)
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +61,7 @@ def image() -> Iterator[Path]:
     """The file system that hosts start from; made while the packages are built, if both have to be."""
     _skip_unless_possible()
     with ThreadPoolExecutor() as pool:
-        building = pool.submit(packages_of, present_version())
+        building = pool.submit(packages_of, __version__)
         with base_image(release()) as image:
             building.result()
             yield image

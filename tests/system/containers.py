@@ -12,6 +12,7 @@ import contextlib
 import os
 import re
 import secrets
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -39,23 +40,28 @@ def run(
     """Run it to its end, with a clean environment.
 
     Raises:
-        CommandFailed: with what it has written.
-        subprocess.TimeoutExpired: it took too long, and was killed.
+        CommandFailed: it has failed, or was killed because it took too long; with what it has written.
     """
-    done = subprocess.run(
+    with subprocess.Popen(
         command,
         env=ENVIRONMENT,
-        input=stdin,
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        timeout=timeout,
-        check=False,
-    )
-    if check and done.returncode != 0:
-        written = "\n".join(part.strip()[-4000:] for part in (done.stdout, done.stderr) if part.strip())
-        raise CommandFailed(f"exit {done.returncode}: {' '.join(command)}\n{written}")
-    return done
+    ) as process:
+        try:
+            out, err = process.communicate(stdin, timeout)
+            ended = f"exit {process.returncode}"
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            ended, check = f"not ended after {timeout:g} s", True
+    if check and process.returncode != 0:
+        written = "\n".join(part.strip()[-4000:] for part in (out, err) if part.strip())
+        raise CommandFailed(f"{ended}: {shlex.join(command)}\n{written}")
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 class Stage:
@@ -194,7 +200,7 @@ class Container:
 
     def command(self, *words: str) -> list[str]:
         """The words, to be run inside as root."""
-        entered = ["nsenter", "--target", str(self._leader), "--all", "--wd=/", "--", "env", "-i"]
+        entered = ["nsenter", "--target", str(self._leader), "--all", "--", "env", "-i"]
         return [*entered, *(f"{key}={value}" for key, value in ENVIRONMENT.items()), *words]
 
     def stop(self) -> None:
@@ -203,7 +209,7 @@ class Container:
         if nspawn is None:
             return
         if self._leader:
-            with contextlib.suppress(CommandFailed, subprocess.TimeoutExpired):
+            with contextlib.suppress(CommandFailed):
                 self.run("systemctl", "poweroff", "--no-block", timeout=5)
         else:
             nspawn.terminate()

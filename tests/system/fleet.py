@@ -137,6 +137,7 @@ class Fleet:
     packages: Path
     first_run_seconds: float
     """From the end of apt on a fresh host to the end of the first workflow there."""
+    first_run_id: str
 
     @property
     def hub(self) -> Host:
@@ -155,7 +156,7 @@ class Fleet:
         with step("apt install on the hub's host"):
             install_all(hub, packages)
         begun = time.monotonic()
-        hub.gleitzeit("run", f"{EXAMPLES}/hello.yaml")
+        ran = hub.asked("run", f"{EXAMPLES}/hello.yaml")
         took = time.monotonic() - begun
         say("the first workflow after apt", took)
         with step("open the hub"):
@@ -168,4 +169,4 @@ class Fleet:
 
         with step("two workers join, and apt install there"):
             at_once(enlist, hosts.workers)
-        return cls(hosts=hosts, packages=packages, first_run_seconds=took)
+        return cls(hosts=hosts, packages=packages, first_run_seconds=took, first_run_id=ran["workflow_id"])

@@ -1,0 +1,43 @@
+"""systemctl reload: a good file applies, a broken one changes nothing and is named with line and key."""
+
+from __future__ import annotations
+
+from tests.system.fleet import Fleet
+
+UNIT = "gleitzeit-queue-manager.service"
+FILE = "/etc/gleitzeit/queue-manager.d/50-test.toml"
+
+
+def test_a_good_file_applies(fleet: Fleet) -> None:
+    hub = fleet.hub
+    process = hub.property(UNIT, "MainPID")
+    hub.put(FILE, '[log]\nlevel = "debug"\n')
+    hub.systemctl("reload", UNIT)
+    match = (f"--unit={UNIT}", "--priority=debug..debug", f"_PID={process}")
+    hub.wait_until("records of level debug", lambda: hub.journal(*match), within=10, unit=UNIT)
+    hub.run("rm", FILE)
+    hub.systemctl("reload", UNIT)
+    assert hub.property(UNIT, "MainPID") == process
+
+
+def test_a_broken_file_is_refused_with_file_line_and_key_and_the_daemon_goes_on(fleet: Fleet) -> None:
+    hub = fleet.hub
+    process = hub.property(UNIT, "MainPID")
+    hub.put(FILE, '[log]\n\nlevl = "debug"\n')
+    refused = hub.run("systemctl", "reload", UNIT, check=False)
+    assert refused.returncode != 0
+    status = hub.systemctl("status", "--lines=20", "--full", UNIT, check=False)
+    hub.run("rm", FILE)
+    assert f"{FILE}:3" in status
+    assert "log.levl" in status
+    assert hub.is_active(UNIT)
+    assert hub.property(UNIT, "MainPID") == process
+
+
+def test_one_reload_reaches_all(fleet: Fleet) -> None:
+    hub = fleet.hub
+    since = hub.said("date", "+%s")
+    units = hub.daemons()
+    hub.systemctl("reload", "gleitzeit")
+    told = hub.said("journalctl", "--no-pager", f"--since=@{since}", "--output=cat", "_PID=1")
+    assert {unit for unit in units if f"Reloaded {unit}" not in told} == set()
