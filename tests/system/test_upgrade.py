@@ -1,0 +1,113 @@
+"""The packages' life on a host: upgrade under load, removal, purge, and installation again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gleitzeitd import __version__
+from tests.system.fleet import (
+    Hosts,
+    at_once,
+    booted,
+    install_all,
+    install_worker,
+    join,
+    open_hub,
+    token_of,
+)
+from tests.system.host import EXAMPLES
+from tests.system.packages import former_version, packages_of
+from tests.system.progress import step
+from tests.system.workflows import counted, new_id, runs
+
+LEFT_BEHIND = ("/root/", "/var/log/", "/var/cache/", "/var/lib/apt/", "/proc/", "/sys/", "/run/")
+"""Where others keep what they know of us: apt its archives and lists, dpkg and the journal their logs."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A host with everything, and one worker; both begin with the version before this one."""
+
+    hosts: Hosts
+    packages: Path
+
+
+@pytest.fixture(scope="module")
+def pair(image: Path, packages: Path) -> Iterator[Pair]:
+    former = packages_of(former_version())
+    with booted(image, "hub", "worker-1") as hosts:
+        with step(f"apt install {former_version()}"):
+            install_all(hosts.hub, former)
+            open_hub(hosts.hub)
+            for worker in hosts.workers:
+                join(worker, token_of(hosts.hub), hosts.hub.name)
+                install_worker(worker, former)
+        yield Pair(hosts, packages)
+
+
+def versions(pair: Pair) -> dict[str, set[str]]:
+    """Of the components, by host."""
+    found: dict[str, set[str]] = {}
+    for each in pair.hosts.hub.components():
+        if each["component_type"] != "client":
+            found.setdefault(each["hostname"], set()).add(each["version"])
+    return found
+
+
+def test_an_upgrade_host_by_host_loses_nothing_of_a_running_workflow(pair: Pair) -> None:
+    hub, (worker,) = pair.hosts.hub, pair.hosts.workers
+    assert versions(pair) == {"hub": {former_version()}, "worker-1": {former_version()}}
+    made = new_id("upgraded")
+    hub.submit(made, counted(made, 40, 1.0))
+    hub.wait_until("the worker works", lambda: runs([worker], made, "ended"))
+    with step("  apt install of this version on the worker"):
+        install_worker(worker, pair.packages)
+    mixed = {"hub": {former_version()}, "worker-1": {__version__}}
+    hub.wait_until("both versions work together", lambda: versions(pair) == mixed, within=15)
+    before = len(runs([worker], made, "ended"))
+    hub.wait_until("the new version works", lambda: len(runs([worker], made, "ended")) > before)
+    assert hub.state(made) == "running"
+    with step("  apt install of this version on the hub's host"):
+        install_all(hub, pair.packages)
+    new = {"hub": {__version__}, "worker-1": {__version__}}
+    hub.wait_until("this version everywhere", lambda: versions(pair) == new, within=15)
+    hub.wait_completed(made)
+    ended = runs(pair.hosts.all, made, "ended")
+    assert len(ended) == 40
+    print(f"ran twice: {[task for task, count in ended.items() if count > 1]}")
+    assert not hub.failed()
+    assert not worker.failed()
+
+
+def test_removal_ends_what_runs_and_keeps_what_was_done(pair: Pair) -> None:
+    hub = pair.hosts.hub
+    hub.apt("remove", "gleitzeit*")
+    assert hub.daemons() == []
+    assert hub.failed() == []
+    hub.run("test", "-s", "/var/lib/gleitzeit/persistence/gleitzeit.db")
+    install_all(hub, pair.packages)
+    assert "completed" in hub.gleitzeit("run", f"{EXAMPLES}/hello.yaml")
+    assert len(hub.asked("list")["workflows"]) >= 2
+
+
+def test_purge_leaves_nothing_but_the_user(pair: Pair) -> None:
+    at_once(lambda host: host.apt("purge", "gleitzeit*"), pair.hosts.all)
+    for host in pair.hosts.all:
+        assert host.said("getent", "passwd", "gleitzeit")
+        skipped = " ".join(f"-path {folder.rstrip('/')} -prune -o" for folder in LEFT_BEHIND)
+        left = host.shell(f"find / -xdev {skipped} -iname '*gleitzeit*' -print").stdout.split()
+        ours = [path for path in left if not path.startswith("/etc/systemd/system/gleitzeit-hub.socket.d")]
+        assert ours == [], host.name
+        units = host.said("systemctl", "list-units", "--all", "--no-legend", "--plain", "gleitzeit*")
+        assert units == ""
+
+
+def test_an_installation_after_purge_is_as_good_as_the_first(pair: Pair) -> None:
+    hub = pair.hosts.hub
+    install_all(hub, pair.packages)
+    assert "completed" in hub.gleitzeit("run", f"{EXAMPLES}/hello.yaml")
+    assert len(hub.asked("list")["workflows"]) == 1
