@@ -14,7 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gleitzeitd import __version__
-from gleitzeitd.config import Loaded, config_files, effective, load, redacted, reference
+from gleitzeitd.config import (
+    DIRECTORY,
+    Loaded,
+    config_files,
+    effective,
+    instance_file,
+    load,
+    redacted,
+    reference,
+    value_in,
+)
 from gleitzeitd.errors import ConfigError, GleitzeitError, MalformedData
 from gleitzeitd.model.names import Role
 from gleitzeitd.plain import did_you_mean
@@ -27,9 +37,11 @@ if TYPE_CHECKING:
     from gleitzeitd.runtime.assembly import Assembly
     from gleitzeitd.runtime.daemon import Daemon
 
-ALL = "all"
+ALL, KEYGEN = "all", "keygen"
 FAILED, USAGE = 1, 2
 DATABASE = "sqlite.path"
+CLASS = ("provider", "module")
+"""The section and the key that name a provider's class, and so decide which settings it has."""
 BUILTIN = ("echo", "python", "shell", "http")
 """As ``gleitzeitd.providers.BUILTIN``, which takes long to import."""
 
@@ -43,6 +55,10 @@ def main() -> NoReturn:
 
 def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """The exit code."""
+    if arguments[:1] == [KEYGEN]:
+        from gleitzeitd.runtime.keygen import command
+
+        return command(arguments[1:], sys.stdin)
     options = _parsed(arguments)
     try:
         plan = plan_of(options, environment)
@@ -70,8 +86,10 @@ def parser() -> argparse.ArgumentParser:
     """The command line, as far as argparse can say it."""
     lines = [f"  {role.file_name:21} {spec.about}" for role, spec in ROLES.items()]
     lines += [
-        f"  {'provider NAME':21} NAME is one of {', '.join(BUILTIN)}",
+        f"  {'provider NAME':21} NAME is one of {', '.join(BUILTIN)}, or that of a file",
+        f"  {'execution-engine NAME':21} one more of them on a host, with a file of its own",
         f"  {ALL:21} all of them in one process",
+        f"  {KEYGEN:21} makes the token that they show to the hub; {KEYGEN} --help says more",
     ]
     made = argparse.ArgumentParser(
         prog="gleitzeitd",
@@ -79,13 +97,13 @@ def parser() -> argparse.ArgumentParser:
         description="One daemon of gleitzeit.",
         epilog="roles:\n"
         + "\n".join(lines)
-        + "\n\nSettings: /etc/gleitzeit/ROLE.toml, and ROLE.d/*.toml beside it; "
-        "--print-config shows all of them.",
+        + "\n\nSettings: /etc/gleitzeit/ROLE.toml, and ROLE.d/*.toml beside it; those of a NAME are in "
+        "providers/NAME.toml\nor execution-engine/NAME.toml. --print-config shows all of them.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     made.add_argument("role", metavar="ROLE", help="see below")
-    made.add_argument("name", metavar="NAME", nargs="?", default="", help="which provider")
+    made.add_argument("name", metavar="NAME", nargs="?", default="", help="which provider, or engine")
     made.add_argument(
         "--module", metavar="MODULE:CLASS", default="", help="the class of a provider of your own"
     )
@@ -122,8 +140,11 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     if options.role not in names:
         nearest = did_you_mean(options.role, names) or f", expected one of {', '.join(names)}"
         refuse(f"there is no role {options.role!r}{nearest}")
-    if options.role != Role.PROVIDER.file_name and (options.name or options.module):
-        refuse(f"{options.name or '--module'}: only the role provider has a name and a module")
+    named = {Role.PROVIDER.file_name, Role.EXECUTION_ENGINE.file_name}
+    if options.name and options.role not in named:
+        refuse(f"{options.name}: only the roles {' and '.join(sorted(named))} have a name")
+    if options.module and options.role != Role.PROVIDER.file_name:
+        refuse("--module: only the role provider has one")
     if options.role == Role.PROVIDER.file_name and not (options.name or options.module):
         refuse(f"which provider? {', '.join(BUILTIN)}, or --module MODULE:CLASS")
     if options.hub and options.role in (Role.HUB.file_name, ALL):
@@ -154,7 +175,8 @@ class _Wanted:
     label: str
     sections: dict[str, type]
     assembly: Assembly | None = None
-    provider: str = ""
+    instance: str = ""
+    """Its name among several of this role on the host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,10 +220,11 @@ class Plan:
         several = len(self.wanted) > 1 and one.role is Role.PROVIDER and bool(self.files)
         loaded = load(
             one.sections,
-            files=[] if several else config_files(one.role, self.files, provider=one.provider),
+            files=[] if several else config_files(one.role, self.files, instance=one.instance),
             environment=self.environment,
             foreign=foreign_sections(set(one.sections)),
             aliases=ALIASES,
+            apart=[CLASS],
         )
         self._override(loaded, "connection", "hub_urls", self.hub_urls, "--hub")
         self._override(loaded, "log", "level", self.log_level, "--log-level")
@@ -256,7 +279,7 @@ def plan_of(options: argparse.Namespace, environment: Mapping[str, str]) -> Plan
     """What the command line asks for.
 
     Raises:
-        ConfigError: there is no such provider.
+        ConfigError: there is no such provider, or no file of this name.
     """
     if options.role == ALL:
         wanted = [_hub(), *(_component(role) for role, spec in ROLES.items() if spec.assembly is not None)]
@@ -267,11 +290,16 @@ def plan_of(options: argparse.Namespace, environment: Mapping[str, str]) -> Plan
     elif options.role == Role.PROVIDER.file_name:
         if options.module:
             sys.path.append(str(Path.cwd()))
-        wanted = [_provider(options.name, options.module)]
-        title = f"Gleitzeit: settings of the provider {wanted[0].provider}."
+        wanted = [_provider(options.name, options.module or _class_of(options.name, options.config))]
+        title = f"Gleitzeit: settings of the provider {wanted[0].instance}."
     else:
         role = next(role for role in ROLES if role.file_name == options.role)
-        wanted = [_hub() if role is Role.HUB else _component(role)]
+        if options.name and not options.config and not (file := instance_file(role, options.name)).exists():
+            raise ConfigError(
+                f"{file}: does not exist. It holds the settings of this {role.file_name}, in "
+                f"the form of {DIRECTORY / role.file_name}.toml, and may be empty"
+            )
+        wanted = [_hub() if role is Role.HUB else _component(role, options.name)]
         title = f"Gleitzeit: settings of the {role.value.replace('_', ' ')}, which {ROLES[role].about}."
     return Plan(
         title=title,
@@ -289,12 +317,32 @@ def _hub() -> _Wanted:
     return _Wanted(role=Role.HUB, label=Role.HUB.file_name, sections={"hub": Settings, **EVERYBODY})
 
 
-def _component(role: Role) -> _Wanted:
+def _component(role: Role, name: str = "") -> _Wanted:
     make = ROLES[role].assembly
     assert make is not None
     assembly = make()
     sections = {**assembly.sections, **COMPONENTS}
-    return _Wanted(role=role, label=role.file_name, sections=sections, assembly=assembly)
+    label = f"{role.file_name}-{name}" if name else role.file_name
+    return _Wanted(role=role, label=label, sections=sections, assembly=assembly, instance=name)
+
+
+def _class_of(name: str, given: Sequence[Path]) -> str:
+    """``module:Class`` of the provider of this name; empty for one that is built in."""
+    found = value_in(config_files(Role.PROVIDER, given, instance=name), *CLASS)
+    if found is not None:
+        spec, place = found
+        if type(spec) is not str or not spec.strip():
+            raise ConfigError(f'{place}: {".".join(CLASS)}: expected text like "package.module:Class"')
+        return spec.strip()
+    if name in BUILTIN:
+        return ""
+    file = instance_file(Role.PROVIDER, name)
+    there = "names no class" if given or file.exists() else "does not exist"
+    raise ConfigError(
+        f"no provider is called {name!r}{did_you_mean(name, BUILTIN)}; built in: {', '.join(BUILTIN)}. The "
+        f"class of one of your own stands in {given[0] if given else file}, which {there}: "
+        '[provider] module = "package.module:Class"'
+    )
 
 
 def _provider(name: str, module: str = "") -> _Wanted:
@@ -307,7 +355,7 @@ def _provider(name: str, module: str = "") -> _Wanted:
         label=f"provider-{name}",
         sections={**assembly.sections, **COMPONENTS},
         assembly=assembly,
-        provider=name,
+        instance=name,
     )
 
 
@@ -327,7 +375,6 @@ def _serve(plan: Plan, parts: list[Part]) -> int:
         component_id=component_id,
         records_per_second=settings["log"].records_per_second,
     )
-    reload = _Reload(plan, parts)
     unchosen = [
         part.loaded.settings["sqlite"].path for part in parts if part.loaded.origin.get(DATABASE) == "default"
     ]
@@ -335,7 +382,8 @@ def _serve(plan: Plan, parts: list[Part]) -> int:
     async def body() -> None:
         for path in unchosen:
             make_room(path)
-        await supervise(_daemon(plan, parts), Notifier(os.environ), reload)
+        daemon = _daemon(plan, parts)
+        await supervise(daemon, Notifier(os.environ), _Reload(plan, parts, daemon))
 
     factory = None
     if importlib.util.find_spec("uvloop") is not None:
@@ -363,7 +411,7 @@ def _daemon(plan: Plan, parts: list[Part]) -> Daemon:
     from gleitzeitd.runtime.daemon import ComponentDaemon, EmbeddedDaemon, HubDaemon
     from gleitzeitd.runtime.embedded import Embedded
     from gleitzeitd.runtime.embedded import Part as Embeddable
-    from gleitzeitd.runtime.identity import make_identity
+    from gleitzeitd.runtime.identity import make_identity, own_unit
 
     first = parts[0]
     token = plan.token(first)
@@ -385,17 +433,26 @@ def _daemon(plan: Plan, parts: list[Part]) -> Daemon:
     if first.assembly is None:
         return HubDaemon(first.loaded.settings["hub"], token)
     link = first.loaded.settings["connection"]
-    me = make_identity(first.role, link.component_id, label=first.label)
+    unit = own_unit(plan.environment)
+    me = make_identity(first.role, link.component_id, label=first.label, unit=unit)
     journal.identify(me.component_id)
     built = first.assembly.build(first.loaded.settings, me)
-    return ComponentDaemon(component_of(built, me, hub_urls=link.hub_urls, token=token, settings=link))
+    token_file = first.loaded.settings["security"].token_file
+    return ComponentDaemon(
+        component_of(built, me, hub_urls=link.hub_urls, token=token, settings=link),
+        built.machine,
+        drain_seconds=link.shutdown_seconds,
+        # Not the credential and the variable, which are those of the start.
+        find_token=lambda: find_token(token_file, {}),
+    )
 
 
 class _Reload:
-    """Reads the configuration again: applies the log level, and says what needs a restart."""
+    """Reads the configuration again: applies what can be changed now, and says what needs a restart."""
 
-    def __init__(self, plan: Plan, parts: list[Part]) -> None:
+    def __init__(self, plan: Plan, parts: list[Part], daemon: Daemon) -> None:
         self._plan = plan
+        self._daemon = daemon
         self._in_force = _values(parts)
 
     def __call__(self) -> None:
@@ -407,8 +464,25 @@ class _Reload:
         journal.set_level(parts[0].loaded.settings["log"].level)
         values = _values(parts)
         changed = sorted(key for key, value in values.items() if value != self._in_force.get(key))
-        waiting = [key for key in changed if not key.endswith("log.level")]
-        log.info("the configuration was read again", extra={"needs_restart": ", ".join(waiting) or "nothing"})
+        applied = [key for key in changed if key.endswith("log.level")] + self._adjust(parts, changed)
+        self._in_force.update((key, values[key]) for key in applied)
+        waiting = [key for key in changed if key not in applied]
+        log.info(
+            "the configuration was read again",
+            extra={
+                "needs_restart": ", ".join(waiting) or "nothing",
+                "applied": ", ".join(applied) or "nothing",
+            },
+        )
+
+    def _adjust(self, parts: list[Part], changed: list[str]) -> list[str]:
+        """The keys of the machine's settings that were given their new values."""
+        if len(parts) > 1:
+            return []
+        live = [key for key in ROLES[parts[0].role].live if key in changed]
+        for section, _, key in (name.partition(".") for name in live):
+            self._daemon.adjust(key, getattr(parts[0].loaded.settings[section], key))
+        return live
 
 
 def _values(parts: list[Part]) -> dict[str, Any]:

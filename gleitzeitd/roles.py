@@ -39,6 +39,9 @@ class RoleSpec:
     """For ``--help`` and the head of the shipped file."""
     sections: tuple[str, ...]
     """Names of its own sections; those of other roles may stand in the same file."""
+    live: tuple[str, ...] = ()
+    """Settings of its machine, as ``section.key``, that ``systemctl reload`` applies: those looked up
+    whenever they are needed, and that nobody else has been told."""
     assembly: Callable[[], Assembly] | None = None
     """What it is made of. None for the hub, which is no component of one, and for providers, of which there
     are many."""
@@ -58,35 +61,54 @@ ROLES: dict[Role, RoleSpec] = {
     Role.HUB: RoleSpec(
         about="routes events between all other components, and keeps nothing",
         sections=("hub",),
+        live=("hub.dead_after", "hub.register_within", "hub.max_unregistered", "hub.topics_per_connection"),
     ),
     Role.PERSISTENCE: RoleSpec(
         about="keeps on disk everything that must not be lost: the ledger",
         sections=("persistence", "sqlite"),
+        live=("persistence.pending_limit", "persistence.changes_per_commit"),
         assembly=_assembly("persistence"),
     ),
     Role.PROTOCOL_REGISTRY: RoleSpec(
         about="knows protocols, methods, and the providers that serve them",
         sections=("protocol_registry",),
+        live=(
+            "protocol_registry.max_protocols",
+            "protocol_registry.failed_checks",
+            "protocol_registry.health_check_seconds",
+        ),
         assembly=_assembly("protocol_registry"),
     ),
     Role.DEPENDENCY_RESOLVER: RoleSpec(
         about="decides each workflow's course: what is ready, retried, skipped, finished",
         sections=("dependency_resolver",),
+        live=("dependency_resolver.workflows", "dependency_resolver.tasks_per_event"),
         assembly=_assembly("dependency_resolver"),
     ),
     Role.QUEUE_MANAGER: RoleSpec(
         about="decides which ready task runs next, and on which engine",
         sections=("queue_manager",),
+        live=(
+            "queue_manager.leases_per_event",
+            "queue_manager.engine_seconds",
+            "queue_manager.blocked_seconds",
+        ),
         assembly=_assembly("queue_manager"),
     ),
     Role.EXECUTION_ENGINE: RoleSpec(
         about="carries tasks out: finds a provider, calls it, minds the time",
         sections=("execution_engine",),
+        live=(
+            "execution_engine.slots",
+            "execution_engine.overtime_seconds",
+            "execution_engine.hand_back_seconds",
+        ),
         assembly=_assembly("execution_engine"),
     ),
     Role.PROVIDER: RoleSpec(
         about="does the work of one protocol",
         sections=("provider", "calls"),
+        live=("calls.backlog", "calls.keep_seconds", "calls.max_kept", "calls.max_kept_bytes"),
     ),
 }
 

@@ -402,9 +402,9 @@ def test_a_provider_has_a_file_of_its_own(tmp_path: Path) -> None:
     names = ["providers/python.toml", "providers/python.d/a.toml"]
     for name in names:
         (tmp_path / name).touch()
-    assert config_files(Role.PROVIDER, provider="python", directory=tmp_path) == [tmp_path / n for n in names]
-    with pytest.raises(ConfigError, match="expected the name of a provider"):
-        config_files(Role.PROVIDER, provider="../hub", directory=tmp_path)
+    assert config_files(Role.PROVIDER, instance="python", directory=tmp_path) == [tmp_path / n for n in names]
+    with pytest.raises(ConfigError, match="provider: expected the name of one"):
+        config_files(Role.PROVIDER, instance="../hub", directory=tmp_path)
 
 
 def test_a_given_file_that_does_not_exist_is_an_error(tmp_path: Path) -> None:

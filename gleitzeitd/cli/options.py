@@ -19,8 +19,11 @@ import click
 
 from gleitzeitd.errors import ConfigError
 from gleitzeitd.plain import Json
+from gleitzeitd.runtime.security import TOKEN_FILE, read_token, why_unreadable
 
 CONFIG_FILES = (Path("/etc/gleitzeit/cli.toml"), Path("/etc/gleitzeit/gleitzeit.toml"))
+HUB_OF_THIS_HOST = "http://localhost:8000"
+"""Where it is, if the host has a token, and nothing says otherwise."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,6 +42,8 @@ class Options:
     as_json: bool = False
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     config_files: tuple[Path, ...] = CONFIG_FILES
+    installed_token: Path = TOKEN_FILE
+    """The token of this host; where it exists, its daemons are used."""
     tell: Callable[[str], None] = _say
     """Says something beside the output, as that the hub is away."""
     connect: Any = None
@@ -56,23 +61,34 @@ class Options:
         if from_environment:
             return _addresses("GLEITZEIT_HUB_URL", from_environment)
         urls = self._configured("hub_urls")
-        return _addresses("hub_urls", [urls] if isinstance(urls, str) else list(urls or ()))
+        found = _addresses("hub_urls", [urls] if isinstance(urls, str) else list(urls or ()))
+        if not found and (why_unreadable(self.installed_token) or self.installed_token.exists()):
+            return [HUB_OF_THIS_HOST]
+        return found
 
     def secret(self) -> str | None:
         """The token for the hub, if there is one.
 
         Raises:
-            ConfigError: the file that holds it cannot be read.
+            ConfigError: the file that holds it cannot be read. That of this host need not be readable for
+                whoever has named the hub himself.
         """
         if self.token:
             return self.token
         if self.token_file:
-            return _read_token(self.token_file)
+            return read_token(Path(self.token_file))
         from_environment = self.environment.get("GLEITZEIT_TOKEN")
         if from_environment:
             return from_environment
         file = self._configured("token_file")
-        return _read_token(file) if file else None
+        if file:
+            return read_token(Path(str(file)))
+        why = why_unreadable(self.installed_token)
+        if why is None:
+            return read_token(self.installed_token) if self.installed_token.exists() else None
+        if self.hub_urls or self.environment.get("GLEITZEIT_HUB_URL"):
+            return None
+        raise ConfigError(why)
 
     def _configured(self, key: str) -> Json:
         for file in self.config_files:
@@ -118,14 +134,6 @@ def _connection(file: Path) -> dict[str, Json]:
     if not isinstance(section, dict):
         raise ConfigError(f"{file}: connection: expected a table")
     return section
-
-
-def _read_token(file: str) -> str:
-    try:
-        return Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as problem:
-        reason = problem.strerror if isinstance(problem, OSError) else "no UTF-8 text"
-        raise ConfigError(f"{file}: the token cannot be read: {reason}") from problem
 
 
 def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:

@@ -6,8 +6,8 @@ concerns several keys in ``__post_init__``, and raises ``MalformedData(key, prob
 """
 
 from gleitzeitd.config.environment import variable_name
-from gleitzeitd.config.files import DIRECTORY, config_files
-from gleitzeitd.config.loading import Loaded, load
+from gleitzeitd.config.files import DIRECTORY, config_files, instance_file
+from gleitzeitd.config.loading import Loaded, load, value_in
 from gleitzeitd.config.reference import effective, redacted, reference
 
 __all__ = [
@@ -15,8 +15,10 @@ __all__ = [
     "Loaded",
     "config_files",
     "effective",
+    "instance_file",
     "load",
     "redacted",
     "reference",
+    "value_in",
     "variable_name",
 ]

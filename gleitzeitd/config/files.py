@@ -17,13 +17,13 @@ def config_files(
     role: Role | None,
     given: Sequence[Path] = (),
     *,
-    provider: str = "",
+    instance: str = "",
     directory: Path = DIRECTORY,
 ) -> list[Path]:
     """The files of ``role``, weakest first, each followed by its drop-ins in the order of their names.
 
     A file's drop-ins are ``<its name>.d/*.toml`` beside it. Without ``given`` the files are
-    ``gleitzeit.toml`` and the role's own, of a provider ``providers/<provider>.toml``, as far as they
+    ``gleitzeit.toml`` and the role's own or, of one of several with the role, the instance's, as far as they
     exist; of no role (all in one) only the former. ``given`` stands for all of them.
 
     Raises:
@@ -35,13 +35,23 @@ def config_files(
             raise ConfigError("\n".join(missing))
         return [found for file in given for found in (file, *_drop_ins(file))]
     names = [directory / f"{SHARED}.toml"]
-    if role is Role.PROVIDER:
-        if not is_identifier(provider):
-            raise ConfigError(f"provider: expected the name of a provider, found {provider!r}")
-        names.append(directory / "providers" / f"{provider}.toml")
+    if role is not None and (instance or role is Role.PROVIDER):
+        names.append(instance_file(role, instance, directory))
     elif role is not None:
         names.append(directory / f"{role.file_name}.toml")
     return [found for name in names for found in (*_existing(name), *_drop_ins(name))]
+
+
+def instance_file(role: Role, instance: str, directory: Path = DIRECTORY) -> Path:
+    """The file of one of several with a role: ``providers/<name>.toml``, ``execution-engine/<name>.toml``.
+
+    Raises:
+        ConfigError: ``instance`` cannot be a name.
+    """
+    if not is_identifier(instance):
+        raise ConfigError(f"{role.file_name}: expected the name of one of them, found {instance!r}")
+    folder = "providers" if role is Role.PROVIDER else role.file_name
+    return directory / folder / f"{instance}.toml"
 
 
 def _unusable(file: Path) -> str:

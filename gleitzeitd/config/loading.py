@@ -51,6 +51,7 @@ def load(
     environment: Mapping[str, str],
     foreign: Collection[str] = (),
     aliases: Mapping[str, str] | None = None,
+    apart: Collection[tuple[str, str]] = (),
 ) -> Loaded:
     """The settings of ``sections``, from ``files`` in their order and then ``environment``.
 
@@ -60,11 +61,12 @@ def load(
         environment: all variables of the process; those that are not about settings are left alone.
         foreign: sections of other roles, which may be in the same files and are not looked into.
         aliases: variables without the usual form, to the ``section.key`` that each sets.
+        apart: keys with their sections that are no settings; see :func:`value_in`.
 
     Raises:
         ConfigError: one line per problem, of all files and variables.
     """
-    merge = _Merge(sections, foreign)
+    merge = _Merge(sections, foreign, apart)
     for file in files:
         merge.add_file(file)
     aliases = aliases or {}
@@ -74,6 +76,25 @@ def load(
     for name, text in unknown_variables(sections, environment, aliases, foreign):
         merge.complain(_Place(name=name), "", text)
     return merge.finish()
+
+
+def value_in(files: Sequence[Path], section: str, key: str) -> tuple[Json, str] | None:
+    """What the last of ``files`` that has it says, and where; for what decides which settings there are.
+
+    Raises:
+        ConfigError: a file cannot be read, or is no TOML.
+    """
+    found: tuple[Json, str] | None = None
+    for file in files:
+        try:
+            document, lines = _read(file)
+        except _UnusableError as problem:
+            place = _Place(name=str(file), line=problem.line, column=problem.column)
+            raise ConfigError(f"{place}: {problem}") from problem
+        table = document.get(section)
+        if isinstance(table, dict) and key in table:
+            found = table[key], f"{file}:{lines[(section, key)]}"
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +118,15 @@ _NOWHERE = _Place(name="", order=2_000_000)
 
 
 class _Merge:
-    def __init__(self, sections: Mapping[str, type], foreign: Collection[str]) -> None:
+    def __init__(
+        self,
+        sections: Mapping[str, type],
+        foreign: Collection[str],
+        apart: Collection[tuple[str, str]],
+    ) -> None:
         self._sections = sections
         self._foreign = foreign
+        self._apart = apart
         self._files = 0
         self._tables: dict[str, dict[str, Json]] = {name: {} for name in sections}
         self._places: dict[KeyPath, _Place] = {}
@@ -131,6 +158,8 @@ class _Merge:
         keys = keys_of(self._sections[section])
         for key, value in table.items():
             path: KeyPath = (section, key)
+            if (section, key) in self._apart:
+                continue
             if key not in keys:
                 self.complain(places[path], rendered(path), f"unknown key{self._instead_of(section, key)}")
             else:

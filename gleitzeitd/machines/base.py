@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
@@ -243,4 +244,13 @@ class Machine:
 
     def status_line(self) -> str:
         """For ``systemctl status``: what an operator wants to know, in one line."""
-        return ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in self.figures().items())
+        return ", ".join(counted(n, key) for key, n in self.figures().items() if type(n) is int)
+
+
+def counted(number: int, things: str) -> str:
+    """``3 leases``, ``1 retry waiting``; ``things`` are plurals, as ``retries_waiting``."""
+    words = things.replace("_", " ")
+    if number == 1:
+        words = re.sub(r"ies\b", "y", words)
+        words = re.sub(r"(?<=\w)s\b", "", words)
+    return f"{number} {words}"

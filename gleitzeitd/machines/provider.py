@@ -414,6 +414,10 @@ class ProviderMachine(Machine):
             "failed": self._failed,
         }
 
+    def status_line(self) -> str:
+        ran = f"{self._ended} finished, {self._failed} of them failed"
+        return f"{len(self._running)} of {self.capacity} running, {len(self._queued)} queued, {ran}"
+
 
 def _call_id(event: v.ExecuteMethod | v.CancelMethod) -> str:
     return f"{event.workflow_id}/{event.task_id}/{event.attempt}"

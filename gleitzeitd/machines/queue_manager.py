@@ -23,7 +23,7 @@ from gleitzeitd.events import hub as h
 from gleitzeitd.events import persistence as p
 from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.events import queue_manager as q
-from gleitzeitd.machines.base import Ask, Context, Effects, Note, Reply, SetTimer, Tell
+from gleitzeitd.machines.base import Ask, Context, Effects, Note, Reply, SetTimer, Tell, counted
 from gleitzeitd.machines.follower import Follower
 from gleitzeitd.model.ledger import FeedStamp, LeaseWish, ReadyTask, TaskKey
 from gleitzeitd.model.names import ComponentId, Role, Shard, TaskId, WorkflowId, shard_of
@@ -402,6 +402,12 @@ class QueueManager(Follower):
             "shards": sum(state.loaded for state in self.shards.values()),
             "by_protocol": self._queue.protocols(),
         }
+
+    def status_line(self) -> str:
+        blocked = counted(len(self._blocked), "blocked workflows")
+        shards = sum(state.loaded for state in self.shards.values())
+        engines = counted(len(self._engines), "engines")
+        return f"{len(self._queue)} queued, {blocked}, {engines}, {counted(shards, 'shards')}"
 
 
 class _Candidates:

@@ -115,15 +115,16 @@ class Component:
         self._draining = False
         self._last_turn = self._last_registered = monotonic()
         urls = dict.fromkeys(url.rstrip("/") for url in hub_urls)
-        auth = {"component_type": identity.role.value, "component_id": identity.component_id}
+        self._auth = {"component_type": identity.role.value, "component_id": identity.component_id}
         if token is not None:
-            auth["token"] = token
+            self.show_token(token)
+        self._able_since: float | None = None
         seconds = self._settings.connect_seconds
         self._hubs = [
             HubLink(
                 url,
                 self,
-                auth,
+                self._auth,
                 self._settings,
                 new_wire=lambda: _SocketIo(seconds),
                 is_client=identity.role is Role.CLIENT,
@@ -142,6 +143,7 @@ class Component:
         """
         if self._performer is not None:
             await self._performer.start(self._finished)
+        self._able_since = monotonic()
         try:
             self._tasks.spawn(self._consume(), name=f"{self.identity.role}: inbox")
             if self.identity.role is not Role.CLIENT:
@@ -184,6 +186,14 @@ class Component:
         if self._failure is not None:
             raise self._failure
 
+    def show_token(self, token: str) -> None:
+        """Show this token to hubs, from the next connection on."""
+        self._auth["token"] = token
+
+    def looking_seconds(self) -> float:
+        """How long it has been able to work, and to look for a hub; 0 before that."""
+        return 0.0 if self._able_since is None else monotonic() - self._able_since
+
     def is_healthy(self) -> bool:
         """Whether the systemd watchdog may be fed: there is a hub, and the inbox moves."""
         now = monotonic()
@@ -195,16 +205,20 @@ class Component:
         return not limit or now - self._last_registered < limit
 
     def status_line(self) -> str:
-        """For ``systemctl status``."""
+        """For ``systemctl status``: its figures, and then its hubs; first what is wrong."""
         up = sum(1 for hub in self._hubs if hub.is_registered())
-        problem = next((hub.problem for hub in self._hubs if hub.problem), "")
-        if len(self._hubs) > 1:
-            state = f"connected to {up} of {len(self._hubs)} hubs"
+        figures = self._machine.status_line()
+        if not up:
+            problem = next((hub.problem for hub in self._hubs if hub.problem), "")
+            state = "not connected to the hub" if len(self._hubs) == 1 else "not connected to any hub"
+            parts = [f"{state} ({problem})" if problem else state, figures]
+        elif len(self._hubs) == 1:
+            parts = [figures, "hub connected"]
         else:
-            state = "connected to the hub" if up else "not connected to the hub"
-        if problem and not up:
-            state += f" ({problem})"
-        return "; ".join(part for part in (state, self._machine.status_line()) if part)
+            parts = [figures, f"{up} of {len(self._hubs)} hubs connected"]
+        if self._draining:
+            parts.insert(0, "ending")
+        return "; ".join(part for part in parts if part)
 
     # --- the inbox ------------------------------------------------------------------------------
 

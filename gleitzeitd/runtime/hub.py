@@ -41,7 +41,14 @@ from gleitzeitd.machines.hub import Hub, Settings
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json
 from gleitzeitd.runtime.clock import monotonic, utc_now
-from gleitzeitd.runtime.hub_address import check_exposure, inherited_sockets, is_loopback, names_loopback
+from gleitzeitd.runtime.hub_address import (
+    address_text,
+    check_exposure,
+    inherited_sockets,
+    is_loopback,
+    names_loopback,
+    unused_address,
+)
 from gleitzeitd.runtime.hub_connection import CONTROL, CONTROL_CHARACTERS, KEY, Connection, Drivers, Outbox
 from gleitzeitd.runtime.hub_http import HubPages
 from gleitzeitd.runtime.tasks import Tasks, contained
@@ -57,6 +64,7 @@ log = logging.getLogger(__name__)
 _dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _CONNECT_CHARACTERS = 8192  # of the packet with the token
 _SAMPLE_SECONDS = 10.0
+_BACKLOG = 4096  # connections that wait to be accepted; after a restart all components come at once
 _WARNINGS = 200  # in all, one per cause and address: whoever repeats himself does not fill the journal
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -147,7 +155,10 @@ class HubServer:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._numbers = 0
         self._warned: set[str] = set()
+        self.addresses: list[str] = []
+        """What it listens on, for people: ``127.0.0.1:8000``."""
         self._runner: web.AppRunner | None = None
+        self._listening: list[asyncio.Server] = []
         self._server = self._make_server()
 
     def _make_server(self) -> _Server:
@@ -183,8 +194,8 @@ class HubServer:
     @property
     def port(self) -> int:
         """The TCP port that it listens on."""
-        assert self._runner is not None, "not started"
-        return int(self._runner.addresses[0][1])
+        assert self._listening, "not started"
+        return int(self._listening[0].sockets[0].getsockname()[1])
 
     async def start(self) -> None:
         """Listen, on systemd's sockets if there are any.
@@ -202,17 +213,26 @@ class HubServer:
         await self._runner.setup()
         self._perform(self.hub.start(monotonic(), utc_now()))
         self._take_sample()
-        for site in self._sites(self._runner, sockets):
-            await site.start()
-        log.info("hub listens", extra={"address": _address_text(self._runner.addresses[0])})
+        self._listening = await self._listen(self._runner.server, sockets)
+        self.addresses = [address_text(s.getsockname()) for each in self._listening for s in each.sockets]
+        log.info("hub listens", extra={"address": ", ".join(self.addresses)})
+        if sockets and (unused := unused_address(self.settings, Settings(), sockets)):
+            log.warning(
+                "hub.host and hub.port are not used: systemd listens for the hub",
+                extra={"configured": unused, "remedy": "systemctl edit gleitzeit-hub.socket"},
+            )
 
-    def _sites(self, runner: web.AppRunner, sockets: list[socket.socket]) -> list[web.BaseSite]:
+    async def _listen(self, protocol: Any, sockets: list[socket.socket]) -> list[asyncio.Server]:
+        loop, settings = asyncio.get_running_loop(), self.settings
         if sockets:
-            return [web.SockSite(runner, each) for each in sockets]
-        return [web.TCPSite(runner, self.settings.host, self.settings.port)]
+            return [await loop.create_server(protocol, sock=each, backlog=_BACKLOG) for each in sockets]
+        return [await loop.create_server(protocol, settings.host, settings.port, backlog=_BACKLOG)]
 
     async def stop(self, reason: str) -> None:
         """Say goodbye to everybody, and end within 2 s."""
+        for server in self._listening:
+            # At once: who connects now waits at systemd's socket, if there is one, for the hub after this.
+            server.close()
         self._perform(self.hub.leave(reason))
         leaving = list(self._connections.values())
         for connection in leaving:
@@ -225,9 +245,15 @@ class HubServer:
         for timer in self._timers.values():
             timer.cancel()
         if self._runner is not None:
-            cleanup = self.tasks.spawn(self._runner.cleanup(), name="cleanup")
+            cleanup = self.tasks.spawn(self._close_http(self._runner), name="cleanup")
             await asyncio.wait([cleanup], timeout=0.7)
         await self.tasks.cancel(within=0.2)
+
+    @staticmethod
+    async def _close_http(runner: web.AppRunner) -> None:
+        if runner.server is not None:
+            await runner.server.shutdown(0.3)
+        await runner.cleanup()
 
     # -- connections
 
@@ -464,14 +490,6 @@ def _parsed(text: str, *, fast: bool) -> Json:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _address_text(address: Any) -> str:
-    """Of a socket: ``127.0.0.1:8000``, ``[::1]:8000``, or a path."""
-    if not isinstance(address, tuple):
-        return str(address)
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _new_id() -> str:

@@ -6,6 +6,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Mapping
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from gleitzeitd.errors import ConfigError
@@ -69,7 +70,41 @@ def check_exposure(host: str, sockets: list[socket.socket], token: str | None) -
             )
 
 
+class Address(Protocol):
+    """What the settings say."""
+
+    @property
+    def host(self) -> str:
+        """To listen on."""
+
+    @property
+    def port(self) -> int:
+        """To listen on."""
+
+
+def unused_address(settings: Address, default: Address, sockets: list[socket.socket]) -> str:
+    """The address that somebody has configured and that none of ``sockets`` listens on; else empty."""
+    if (settings.host, settings.port) == (default.host, default.port):
+        return ""
+    for each in sockets:
+        if each.family in (socket.AF_INET, socket.AF_INET6):
+            host, port = each.getsockname()[:2]
+            everywhere = host in ("0.0.0.0", "::")  # noqa: S104 - compared
+            same = host == settings.host or everywhere or settings.host in ("", default.host)
+            if same and port == settings.port:
+                return ""
+    return f"{settings.host}:{settings.port}"
+
+
 def _address(listening: socket.socket) -> str:
     if listening.family not in (socket.AF_INET, socket.AF_INET6):
         return "localhost"  # a socket in the file system is of this host alone
     return str(listening.getsockname()[0])
+
+
+def address_text(address: Any) -> str:
+    """Of a socket: ``127.0.0.1:8000``, ``[::1]:8000``, or a path."""
+    if not isinstance(address, tuple):
+        return str(address)
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
+import grp
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +13,9 @@ from gleitzeitd.errors import ConfigError
 
 TOKEN_LIMIT = 4096
 """Characters of a token."""
+TOKEN_FILE = Path("/etc/gleitzeit/token")
+"""The token of this host, for members of the group gleitzeit; ``gleitzeitd keygen`` makes it."""
+GROUP = "gleitzeit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,13 +24,15 @@ class SecuritySettings:
 
     token_file: str = ""
     """The file with the token that hubs ask for. The systemd credential token and the variable
-    GLEITZEIT_TOKEN come before it. Without a token a hub serves its own host only."""
+    GLEITZEIT_TOKEN come before it. If it is empty, that is /etc/gleitzeit/token, where it can be read.
+    Without a token a hub serves its own host only."""
 
 
-def find_token(token_file: str, environment: Mapping[str, str]) -> str | None:
-    """The token: the systemd credential ``token``, else the variable GLEITZEIT_TOKEN, else ``token_file``.
+def find_token(token_file: str, environment: Mapping[str, str], installed: Path = TOKEN_FILE) -> str | None:
+    """The token: the systemd credential ``token``, else the variable GLEITZEIT_TOKEN, else ``token_file``,
+    else ``installed``, if we may read it.
 
-    White space around it does not count. None if none of the three is there.
+    White space around it does not count. None if none of them is there.
 
     Raises:
         ConfigError: a file that should hold it cannot be read, or holds no token; the message names it.
@@ -33,24 +41,52 @@ def find_token(token_file: str, environment: Mapping[str, str]) -> str | None:
     if directory:
         credential = Path(directory) / "token"
         if credential.exists():
-            return _read(credential)
+            return read_token(credential)
     from_environment = environment.get("GLEITZEIT_TOKEN", "").strip()
     if from_environment:
-        return _checked(from_environment, "GLEITZEIT_TOKEN")
-    return _read(Path(token_file)) if token_file else None
+        return checked_token(from_environment, "GLEITZEIT_TOKEN")
+    if token_file:
+        return read_token(Path(token_file))
+    return read_token(installed) if os.access(installed, os.R_OK) else None
 
 
-def _read(file: Path) -> str:
+def why_unreadable(file: Path = TOKEN_FILE) -> str | None:
+    """Why we may not read the token of this host, and what to do; None if there is none, or if we may."""
+    try:
+        file.stat()
+    except FileNotFoundError:
+        return None
+    except OSError:  # not even its directory can be looked into
+        pass
+    if os.access(file, os.R_OK):
+        return None
+    user = getpass.getuser()
+    try:
+        members = grp.getgrnam(GROUP).gr_mem
+    except KeyError:
+        members = []
+    if user in members:
+        return f"{file}: you are in group {GROUP}, but were not yet when you logged in: log in again"
+    return f"{file}: you are not in group {GROUP}: ask root for `adduser {user} {GROUP}`, then log in again"
+
+
+def read_token(file: Path) -> str:
+    """The token in a file.
+
+    Raises:
+        ConfigError: it cannot be read, or holds no token; the message names it.
+    """
     try:
         text = file.read_text(encoding="utf-8").strip()
     except OSError as problem:
         raise ConfigError(f"{file}: the token cannot be read: {problem.strerror}") from problem
     except UnicodeDecodeError as problem:
         raise ConfigError(f"{file}: the token is not UTF-8 text") from problem
-    return _checked(text, str(file))
+    return checked_token(text, str(file))
 
 
-def _checked(text: str, where: str) -> str:
+def checked_token(text: str, where: str) -> str:
+    """``text``, if it can be a token; ``where`` is how the message of the ConfigError begins."""
     if not text:
         raise ConfigError(f"{where}: holds no token")
     if len(text) > TOKEN_LIMIT or not text.isprintable():

@@ -21,9 +21,7 @@ TICK = 1.0
 FIRST_TICK = 0.05
 """The same until we are ready: others wait for that."""
 PATIENCE = 30
-"""Seconds that the start may still take, told anew at every look while no hub is there: that a hub is not
-up yet is no failure of ours.
-"""
+"""Seconds that the start may still take, told anew at every look: a large database takes its time."""
 
 
 class Notifier:
@@ -43,6 +41,10 @@ class Notifier:
             self._socket.setblocking(False)
         self.watchdog_seconds = _watchdog_seconds(environment)
         """How long systemd waits for the next sign of life; None without a watchdog."""
+
+    def stopping(self, within: float) -> None:
+        """Say that we are ending, which may take ``within`` seconds, also where the unit allows fewer."""
+        self.send("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(within * 1_000_000)}")
 
     def send(self, *lines: str) -> None:
         """Send assignments like ``READY=1`` in one message; it is lost if nobody listens."""

@@ -274,7 +274,7 @@ async def test_a_hub_that_leaves_is_left_and_another_one_is_used() -> None:
     machine = Script()
     async with tiny_hub() as one, tiny_hub() as two, running(made(machine, one.url, two.url)) as component:
         await machine.until(lambda: machine.names().count("hub connected") == 2)
-        assert component.status_line() == "connected to 2 of 2 hubs"
+        assert component.status_line() == "2 of 2 hubs connected"
         await one.say("hub_leaving", one.envelope(), json.dumps({"hub_id": "tiny"}))
         await one.stop()
         component.perform([Ask("who", h.ListComponents())])
