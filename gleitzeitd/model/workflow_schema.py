@@ -205,7 +205,7 @@ WORKFLOW_KEYS: Keys = {
         "maxLength": NAME_LIMIT,
         "description": "Under which it is submitted; by default a new one each time.",
     },
-    "description": {"type": "string"},
+    "description": {"type": "string", "description": "For people."},
     "version": {"type": ["string", "number"], "description": "Of this document."},
     "inputs": {
         "type": "object",

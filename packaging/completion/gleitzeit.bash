@@ -1,2 +1,180 @@
-# Completion for bash: the command itself knows its options.
-eval "$(_GLEITZEIT_COMPLETE=bash_source gleitzeit)"
+# Completion of gleitzeit for bash.
+# Made by ./dev reference from the commands themselves.
+
+_gleitzeit_known() {
+    commands='' options='' arguments=() valued=()
+    case $1 in
+        gleitzeit)
+            commands='run submit watch status list result logs why cancel resolve priority validate schema components providers protocols queues trace doctor backup restore config explain version'
+            options='--version --debug --hub --hub-url --token --token-file -j --json --help'
+            valued=(--hub:text: --hub-url:text: --token:text: --token-file:file:)
+            ;;
+        'gleitzeit run')
+            options='-i --input --id --timeout --hub --hub-url --token --token-file -j --json --help'
+            valued=(-i:text: --input:text: --id:text: --timeout:text: --hub:text: --hub-url:text: --token:text: --token-file:file:)
+            arguments=(workflow-file:)
+            ;;
+        'gleitzeit submit')
+            options='-i --input --id --hub --hub-url --token --token-file -j --json --help'
+            valued=(-i:text: --input:text: --id:text: --hub:text: --hub-url:text: --token:text: --token-file:file:)
+            arguments=(workflow-file:)
+            ;;
+        'gleitzeit watch')
+            options='--all --hub --hub-url --token --token-file -j --json --help'
+            valued=(--hub:text: --hub-url:text: --token:text: --token-file:file:)
+            arguments=(workflow:)
+            ;;
+        'gleitzeit status')
+            options='--hub --hub-url --token --token-file -j --json --help'
+            valued=(--hub:text: --hub-url:text: --token:text: --token-file:file:)
+            arguments=(workflow:)
+            ;;
+        'gleitzeit list')
+            options='--status --name -n --limit --hub --hub-url --token --token-file -j --json --help'
+            valued=('--status:choice:running cancelling completed failed cancelled' --name:text: -n:text: --limit:text: --hub:text: --hub-url:text: --token:text: --token-file:file:)
+            ;;
+        'gleitzeit result')
+            options='--hub --hub-url --token --token-file -j --json --help'
+            valued=(--hub:text: --hub-url:text: --token:text: --token-file:file:)
+            arguments=(workflow: text:)
+            ;;
+        'gleitzeit logs')
+            options='-f --follow --hub --hub-url --token --token-file -j --json --help'
+            valued=(--hub:text: --hub-url:text: --token:text: --token-file:file:)
+            arguments=(workflow: text:)
+            ;;
+        'gleitzeit why')
+            options='--hub --hub-url --token --token-file -j --json --help'
+            valued=(--hub:text: --hub-url:text: --token:text: --token-file:file:)
+            arguments=(workflow: text:)
+            ;;
+        'gleitzeit cancel')
+            options='--reason --hub --hub-url --token --token-file -j --json --help'
+            valued=(--reason:text: --hub:text: --hub-url:text: --token:text: --token-file:file:)
+            arguments=(workflow:)
+            ;;
+        'gleitzeit resolve')
+            options='--result --hub --hub-url --token --token-file -j --json --help'
+            valued=(--result:text: --hub:text: --hub-url:text: --token:text: --token-file:file:)
+            arguments=(workflow: text: 'choice:rerun fail done')
+            ;;
+        'gleitzeit priority')
+            options='--hub --hub-url --token --token-file -j --json --help'
+            valued=(--hub:text: --hub-url:text: --token:text: --token-file:file:)
+            arguments=(workflow: 'choice:low normal high urgent' text:)
+            ;;
+        'gleitzeit validate')
+            options='-j --json --help'
+            arguments=(workflow-file:)
+            ;;
+        'gleitzeit schema')
+            options='-j --json --help'
+            ;;
+        'gleitzeit components')
+            options='--hub --hub-url --token --token-file -j --json --help'
+            valued=(--hub:text: --hub-url:text: --token:text: --token-file:file:)
+            ;;
+        'gleitzeit providers')
+            options='--hub --hub-url --token --token-file -j --json --help'
+            valued=(--hub:text: --hub-url:text: --token:text: --token-file:file:)
+            ;;
+        'gleitzeit protocols')
+            options='--hub --hub-url --token --token-file -j --json --help'
+            valued=(--hub:text: --hub-url:text: --token:text: --token-file:file:)
+            arguments=(text:)
+            ;;
+        'gleitzeit queues')
+            options='--hub --hub-url --token --token-file -j --json --help'
+            valued=(--hub:text: --hub-url:text: --token:text: --token-file:file:)
+            ;;
+        'gleitzeit trace')
+            options='--event -n --limit --hub --hub-url --token --token-file -j --json --help'
+            valued=(--event:text: -n:text: --limit:text: --hub:text: --hub-url:text: --token:text: --token-file:file:)
+            arguments=(workflow:)
+            ;;
+        'gleitzeit doctor')
+            options='--hub --hub-url --token --token-file -j --json --help'
+            valued=(--hub:text: --hub-url:text: --token:text: --token-file:file:)
+            ;;
+        'gleitzeit backup')
+            options='--database --force --hub --hub-url --token --token-file -j --json --help'
+            valued=(--database:text: --hub:text: --hub-url:text: --token:text: --token-file:file:)
+            arguments=(file:)
+            ;;
+        'gleitzeit restore')
+            options='--database --check -j --json --help'
+            valued=(--database:text:)
+            arguments=(file:)
+            ;;
+        'gleitzeit config')
+            options='--origin --here -j --json --help'
+            arguments=(choice:show role: text:)
+            ;;
+        'gleitzeit explain')
+            options='-j --json --help'
+            arguments=(error:)
+            ;;
+        'gleitzeit version')
+            options='-j --json --help'
+            ;;
+    esac
+}
+
+_gleitzeit_values() {
+    case $1 in
+        choice) mapfile -t COMPREPLY < <(compgen -W "$2" -- "$cur") ;;
+        file) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+        directory) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
+        workflow-file)
+            compopt -o filenames
+            mapfile -t COMPREPLY < <(compgen -d -- "$cur"; compgen -f -- "$cur" | grep -E '\.(ya?ml|json)$')
+            ;;
+        workflow) mapfile -t COMPREPLY < <(compgen -W "$(timeout 2 gleitzeit list --limit 50 --json 2>/dev/null | sed -n 's/^ *"workflow_id": "\(.*\)",*$/\1/p'; echo last)" -- "$cur") ;;
+        error) mapfile -t COMPREPLY < <(compgen -W "$(printf '%s\n' AUTHENTICATION_FAILED AUTHORIZATION_FAILED CONFIGURATION_ERROR CONNECTION_FAILED CONNECTION_TIMEOUT INVALID_PARAMS INVALID_REQUEST METHOD_NOT_FOUND METHOD_NOT_SUPPORTED PERSISTENCE_CONNECTION_FAILED PERSISTENCE_DATA_CORRUPT PERSISTENCE_LOCKED PROTOCOL_NOT_FOUND PROVIDER_NOT_AVAILABLE PROVIDER_OVERLOADED PROVIDER_TIMEOUT RATE_LIMIT_EXCEEDED SYSTEM_ERROR TASK_CANCELLED TASK_DEPENDENCY_FAILED TASK_EXECUTION_FAILED TASK_NOT_FOUND TASK_PARAMETER_INVALID TASK_RESULT_INVALID TASK_TIMEOUT WIRE_VERSION_UNSUPPORTED WORKFLOW_EXECUTION_FAILED WORKFLOW_INVALID_STATE WORKFLOW_NOT_FOUND WORKFLOW_TIMEOUT WORKFLOW_VALIDATION_FAILED)" -- "$cur") ;;
+        role) mapfile -t COMPREPLY < <(compgen -W "$(printf '%s\n' hub persistence protocol-registry dependency-resolver queue-manager execution-engine provider)" -- "$cur") ;;
+    esac
+}
+
+_gleitzeit() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+    local path=gleitzeit commands options arguments valued word entry number=0 position=0
+    if [[ $cur == "=" ]]; then
+        cur=
+    elif [[ $prev == "=" ]]; then
+        prev=${COMP_WORDS[COMP_CWORD - 2]}
+    fi
+    _gleitzeit_known "$path"
+    for ((number = 1; number < COMP_CWORD; number++)); do
+        word=${COMP_WORDS[number]}
+        if [[ $word == -* ]]; then
+            if [[ " ${valued[*]%%:*} " == *" $word "* ]]; then
+                number=$((number + 1)) # its value
+                [[ ${COMP_WORDS[number]} != "=" ]] || number=$((number + 1))
+            fi
+        elif [[ " $commands " == *" $word "* ]]; then
+            path+=" $word"
+            _gleitzeit_known "$path"
+        else
+            position=$((position + 1))
+        fi
+    done
+    for entry in "${valued[@]}"; do
+        if [[ ${entry%%:*} == "$prev" ]]; then
+            entry=${entry#*:}
+            _gleitzeit_values "${entry%%:*}" "${entry#*:}"
+            return
+        fi
+    done
+    if [[ $cur == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
+    elif [[ -n $commands ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur")
+    elif ((${#arguments[@]})); then
+        # The last one can be there several times.
+        ((position < ${#arguments[@]})) || position=$((${#arguments[@]} - 1))
+        entry=${arguments[position]}
+        _gleitzeit_values "${entry%%:*}" "${entry#*:}"
+    fi
+}
+
+complete -F _gleitzeit gleitzeit gz
