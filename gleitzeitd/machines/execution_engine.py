@@ -61,8 +61,6 @@ class Settings:
 _TICK = "request"
 _HAND_BACK = "hand back"
 TICK_SECONDS = 1.0
-KEEP_SECONDS = 600.0
-"""How long a provider is to keep an answer that may not have reached us: longer than hubs are away."""
 UNWANTED_LIMIT = 1000
 """Attempts remembered that were cancelled before they had come; the oldest are forgotten."""
 
@@ -235,15 +233,7 @@ class ExecutionEngine(Machine):
         return [call, self._started(run), *timer]
 
     def _started(self, run: Run) -> Ask:
-        task = run.task
-        started = e.TaskStarted(
-            workflow_id=task.workflow_id,
-            task_id=task.task_id,
-            attempt=task.attempt,
-            engine_id=self.component_id,
-            provider_id=run.provider or ComponentId(""),
-            started_at=run.started_at,
-        )
+        started = run.started(self.component_id)
         return Ask(
             f"start/{name_of(run.attempt)}", started, correlation_id=run.correlation_id, cause=run.cause
         )
@@ -256,25 +246,8 @@ class ExecutionEngine(Machine):
         return [self._order(run), SetTimer(f"deadline/{name_of(run.attempt)}", limit)]
 
     def _order(self, run: Run) -> Ask:
-        """What the provider is asked now: to do the work or, in the place of that, to end it."""
-        task = run.task
-        if run.phase is Phase.ENDING:
-            order: Event = self._cancel_method(run, run.error.message if run.error is not None else "")
-        else:
-            order = v.ExecuteMethod(
-                workflow_id=task.workflow_id,
-                task_id=task.task_id,
-                attempt=task.attempt,
-                method=task.method,
-                parameters=task.parameters,
-                timeout=task.timeout,
-                silence=task.silence,
-                alone=task.alone,
-                epoch=run.epoch,
-                keep=KEEP_SECONDS,
-            )
         key = f"call/{name_of(run.attempt)}"
-        return Ask(key, order, to=run.provider, correlation_id=run.correlation_id, cause=run.cause)
+        return Ask(key, run.order(), to=run.provider, correlation_id=run.correlation_id, cause=run.cause)
 
     def _run_of(self, event: v.MethodResult | v.ProviderError, ctx: Context) -> Run | None:
         """The attempt that is answered, if it is the provider called that answers."""
@@ -317,15 +290,7 @@ class ExecutionEngine(Machine):
         return self._report(run, failed, ctx.at)
 
     def _report_error(self, run: Run, error: ErrorInfo, at: str) -> Effects:
-        task = run.task
-        failed = e.TaskFailed(
-            workflow_id=task.workflow_id,
-            task_id=task.task_id,
-            attempt=task.attempt,
-            error=error,
-            finished_at=at,
-        )
-        return self._report(run, failed, at)
+        return self._report(run, run.failed(error, at), at)
 
     def _report(self, run: Run, event: Event, at: str) -> Effects:
         """From here on only the ledger's answer matters; the provider has room for another call."""
@@ -377,7 +342,7 @@ class ExecutionEngine(Machine):
         """The attempt is another's: its work is ended, and nobody is told what came of it."""
         effects = self._leave_provider(run)
         if run.phase in (Phase.CALLING, Phase.ENDING) and run.provider is not None:
-            order = self._cancel_method(run, "the attempt is outdated")
+            order = run.cancellation("the attempt is outdated")
             effects.append(Tell(order, to=run.provider, correlation_id=run.correlation_id))
         effects += [CancelAsk(f"start/{name_of(run.attempt)}"), CancelAsk(f"end/{name_of(run.attempt)}")]
         del self._runs[run.attempt]
@@ -387,7 +352,7 @@ class ExecutionEngine(Machine):
         """The ledger will never take this report; another attempt may be luckier."""
         if ctx.asked is None:
             return []
-        fields: dict[str, Json] = {"event": ctx.asked.event.name, "error": str(event.error)}
+        fields: dict[str, Json] = {"event": ctx.asked.event.name, "error": event.error}
         effects: Effects = [Note("error", "the ledger refused", fields)]
         if isinstance(ctx.asked.event, (e.TaskStarted, e.TaskCompleted, e.TaskFailed)):
             self._forget(ctx.asked.event)
@@ -396,7 +361,7 @@ class ExecutionEngine(Machine):
     def refused(self, asked: Ask, error: ErrorInfo, now: float, at: str) -> Effects:
         """The hub does not pass it on, now or ever: it may be too large."""
         event = asked.event
-        effects: Effects = [Note("error", "the hub refused", {"event": event.name, "error": str(error)})]
+        effects: Effects = [Note("error", "the hub refused", {"event": event.name, "error": error})]
         match event:
             case v.ExecuteMethod() | v.CancelMethod():
                 run = self._runs.get(Attempt(event.workflow_id, event.task_id, event.attempt))
@@ -434,13 +399,6 @@ class ExecutionEngine(Machine):
         if run.phase in (Phase.WAITING, Phase.STARTING):
             return self._report_error(run, error, ctx.at)
         return self._end_call(run, error)
-
-    @staticmethod
-    def _cancel_method(run: Run, reason: str) -> v.CancelMethod:
-        task = run.task
-        return v.CancelMethod(
-            workflow_id=task.workflow_id, task_id=task.task_id, attempt=task.attempt, reason=reason
-        )
 
     def _end_call(self, run: Run, error: ErrorInfo) -> Effects:
         """Have the provider end the work; if it does not say so in time, the call has ended anyway."""
