@@ -11,7 +11,7 @@ to the machine; what the machine wants comes out as :data:`Action`. The link per
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
@@ -20,6 +20,7 @@ from gleitzeitd.events import Envelope, Event, Kind
 from gleitzeitd.events import hub as h
 from gleitzeitd.events.codec import decode_body, encode_body
 from gleitzeitd.events.persistence import PersistenceError
+from gleitzeitd.machines.asks import EMISSIONS_LIMIT, OpenAsk
 from gleitzeitd.machines.base import (
     Ask,
     Call,
@@ -41,8 +42,6 @@ from gleitzeitd.plain import Json
 
 SEEN_LIMIT = 8192
 """Message ids remembered, to drop repeats."""
-EMISSIONS_LIMIT = 8
-"""Emissions of one ask whose answers are still recognised."""
 SWEEP = 0.25
 """Seconds between looks for asks to be repeated; there is no timer while no ask is open."""
 FIRST_REPEAT = 1.0
@@ -118,24 +117,6 @@ Actions = list[Action]
 
 
 @dataclass(slots=True)
-class _OpenAsk:
-    ask: Ask
-    correlation_id: str
-    causation_id: str | None
-    repeat_at: float
-    delay: float
-    undelivered: bool = False
-    """A hub has said that nobody is there, since a connection came up last."""
-    nobody_at: set[str] = field(default_factory=set)
-    """The connections whose hubs have said so in this round."""
-    hub: str | None = None
-    """The connection that it was sent by last."""
-    emissions: deque[str] = field(default_factory=lambda: deque(maxlen=EMISSIONS_LIMIT))
-    unanswered: int = 0
-    """Emissions that may still be carried out, for all we know."""
-
-
-@dataclass(slots=True)
 class Link:
     """One machine's connections. Inputs are methods; each returns what is to be done, in order."""
 
@@ -150,7 +131,7 @@ class Link:
     _measured: dict[str, dict[str, Json]] = field(default_factory=dict)  # connection -> metrics told last
     _hubs: dict[str, bool] = field(default_factory=dict)  # connection -> registered
     _limits: dict[str, int] = field(default_factory=dict)  # connection -> bytes of a frame
-    _asks: OrderedDict[str, _OpenAsk] = field(default_factory=OrderedDict)
+    _asks: OrderedDict[str, OpenAsk] = field(default_factory=OrderedDict)
     _emissions: dict[str, str] = field(default_factory=dict)  # message_id -> key of the open ask
     _seen: OrderedDict[str, str] = field(default_factory=OrderedDict)  # message_id -> the hub it came by
     _emitted: int = 0
@@ -332,7 +313,7 @@ class Link:
     def _refused(self, name: str, error: ErrorInfo, envelope: Envelope, now: float, at: str) -> None:
         key = self._emissions.get(envelope.causation_id or "")
         asked = self._close(key) if key is not None else None
-        self._out.append(Note("warning", "the hub refused an event", {"event": name, "error": str(error)}))
+        self._out.append(Note("warning", "the hub refused an event", {"event": name, "error": error}))
         if asked is not None:
             self._perform(self.machine.refused(asked, error, now, at), now, at)
 
@@ -380,7 +361,7 @@ class Link:
                 self._tell(effect, at)
             case Ask(key, event, _, correlation_id, cause):
                 self._close(key)
-                entry = _OpenAsk(
+                entry = OpenAsk(
                     effect,
                     correlation_id or self._cause_correlation(),
                     cause or self._cause_id(),
@@ -411,13 +392,13 @@ class Link:
             envelope = replace(envelope, causation_id=tell.cause)
         self._route(tell.event, envelope)
 
-    def _repeat(self, entries: Iterable[_OpenAsk], now: float, at: str) -> None:
+    def _repeat(self, entries: Iterable[OpenAsk], now: float, at: str) -> None:
         for entry in entries:
             entry.delay = min(entry.delay * 2, LAST_REPEAT)
             entry.repeat_at = now + entry.delay
             self._emit_ask(entry.ask.key, entry, now, at)
 
-    def _emit_ask(self, key: str, entry: _OpenAsk, now: float, at: str, hub: str | None = None) -> None:
+    def _emit_ask(self, key: str, entry: OpenAsk, now: float, at: str, hub: str | None = None) -> None:
         entry.hub = hub or self._hub(after=entry.hub)
         if entry.hub is None:
             return
