@@ -394,10 +394,10 @@ def _serve(plan: Plan, parts: list[Part]) -> int:
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(body())
     except ConfigError as problem:
-        log.error("the configuration cannot work", extra={"error": str(problem)})
+        log.error("the configuration cannot work", extra={"error": problem})
         return USAGE
     except (GleitzeitError, OSError) as problem:
-        log.error("cannot go on", extra={"error": str(problem)})
+        log.error("cannot go on", extra={"error": problem})
         return FAILED
     except Exception:  # whatever was not foreseen: one record, and an exit code
         log.critical("a bug has ended this process", exc_info=True)
@@ -459,7 +459,7 @@ class _Reload:
         try:
             parts = self._plan.load()
         except ConfigError as problem:
-            log.error("the configuration is wrong and was not read again", extra={"error": str(problem)})
+            log.error("the configuration is wrong and was not read again", extra={"error": problem})
             return
         journal.set_level(parts[0].loaded.settings["log"].level)
         values = _values(parts)

@@ -55,6 +55,7 @@ from gleitzeitd.machines.base import (
     SetTimer,
 )
 from gleitzeitd.machines.members import Member, Members
+from gleitzeitd.machines.narrator import of_member
 from gleitzeitd.machines.registration import Waiting, claimed, member_of, registration_problem
 from gleitzeitd.machines.routing import PLANS, TEXT_LIMIT, Step, check_envelope, nobody, recipients, refusal
 from gleitzeitd.machines.trace import Counts, Trace
@@ -169,11 +170,6 @@ class Hub(Machine):
 
     def _gone(self, member: Member, reason: str) -> Effects:
         self.members.remove(member)
-        fields: dict[str, Json] = {
-            "component_id": member.component_id,
-            "role": member.role.value,
-            "reason": reason,
-        }
         event = ComponentDisconnected(
             component_id=member.component_id,
             component_type=member.role,
@@ -182,7 +178,7 @@ class Hub(Machine):
         )
         told = {each.connection for role in ACT_ON_LOSS for each in self.members.of(role)}
         told |= {each.connection for each in self.members.watchers(event.topic())}
-        effects: Effects = [Note("info", "component disconnected", fields)]
+        effects: Effects = [of_member("component disconnected", member, reason)]
         if told:
             effects.append(Send(tuple(sorted(told)), event))
         return effects
@@ -292,8 +288,8 @@ class Hub(Machine):
             member = self.members.at(connection)
             fields: dict[str, Json] = {
                 "event": name[:100],
-                "component_id": "" if member is None else member.component_id,
-                "error": str(problem),
+                "peer": "" if member is None else member.component_id,
+                "error": problem,
             }
             effects.append(Note("warning", "an event was refused", fields))
         refused = EventRefused(event=name[:100], error=problem.info())
@@ -368,8 +364,7 @@ class Hub(Machine):
             del self._waiting[connection]
             member = member_of(event, connection, ctx.now)
             self.members.add(member)
-            fields: dict[str, Json] = {"component_id": member.component_id, "role": member.role.value}
-            effects += [CancelTimer(_register_key(connection)), Note("info", "component registered", fields)]
+            effects += [CancelTimer(_register_key(connection)), of_member("component registered", member)]
         member.beats = member.beats or "envelope" in event.capabilities
         registered = ComponentRegistered(
             component_id=member.component_id,
@@ -392,7 +387,7 @@ class Hub(Machine):
 
     def _registration_refused(self, connection: str, problem: NotPermitted, ctx: Context) -> Effects:
         self.counts.refused[problem.name] += 1
-        effects: Effects = [Note("warning", "a registration was refused", {"error": str(problem)})]
+        effects: Effects = [Note("warning", "a registration was refused", {"error": problem})]
         effects.append(
             Send(
                 (connection,),

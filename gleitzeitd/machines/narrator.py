@@ -8,6 +8,7 @@ somebody who reads ``journalctl GLEITZEIT_WORKFLOW=...`` it puts a note. The tab
     queue manager  tasks queued (and at debug: a task leased)
     engine         a task started, completed, failed
     provider       a call done, or failed
+    hub            a component registered, disconnected
 
 Parameters and results are not among the fields.
 """
@@ -28,6 +29,7 @@ from gleitzeitd.events import provider as v
 from gleitzeitd.events import queue_manager as q
 from gleitzeitd.events.hub import NoComponentsAvailable
 from gleitzeitd.machines.base import Ask, Context, Effects, Machine, Note, Reply, Tell
+from gleitzeitd.machines.members import Member
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json
 
@@ -137,6 +139,13 @@ def told(role: Role, event: Event) -> Note | None:
 
 def _handed_back(error: ErrorInfo) -> bool:
     return error.name == ProviderOverloaded.name
+
+
+def of_member(message: str, member: Member, reason: str = "") -> Note:
+    """A component comes or goes; commands and browsers do so all the time, and nobody has to know."""
+    level = "debug" if member.role is Role.CLIENT else "info"
+    fields: dict[str, Json] = {"peer": member.component_id, "peer_role": member.role.value}
+    return Note(level, message, {**fields, "reason": reason})
 
 
 class Narrator(Machine):

@@ -89,7 +89,7 @@ class ProtocolRegistry(Machine):
         if before is not None and before != event.protocol and name not in self._noted:
             self._noted.add(name)
             by = ctx.envelope.source_component
-            fields: dict[str, Json] = {"protocol": name, "component_id": by}
+            fields: dict[str, Json] = {"protocol": name, "peer": by}
             effects.append(Note("warning", "a protocol was replaced by a different one of its name", fields))
         self._forget_protocols()
         # The one event answers whoever asked, and tells the resolvers.
@@ -254,4 +254,4 @@ class ProtocolRegistry(Machine):
 
 
 def _fields(provider: _Provider) -> dict[str, Json]:
-    return {"component_id": provider.component_id, "health": provider.health}
+    return {"peer": provider.component_id, "health": provider.health}

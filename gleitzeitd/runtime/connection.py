@@ -351,7 +351,8 @@ class HubLink:
         kind = "a hub is not connected" if connection.refusal is None else "a hub refuses us"
         if kind != self._reported:  # one record per cause, not per attempt
             self._reported = kind
-            log.log(self._level(logging.WARNING), kind, extra={"hub": self.url, "reason": self.problem})
+            error = connection.refusal or HubUnreachable(self.problem)
+            log.log(self._level(logging.WARNING), kind, extra={"hub": self.url, "error": error})
 
     def _level(self, level: int) -> int:
         return logging.DEBUG if self._is_client else level

@@ -40,6 +40,7 @@ from gleitzeitd.machines.foreign import Foreign, Stamp
 from gleitzeitd.machines.hub import Hub, Settings
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json
+from gleitzeitd.runtime import journal
 from gleitzeitd.runtime.clock import monotonic, utc_now
 from gleitzeitd.runtime.hub_address import (
     address_text,
@@ -66,7 +67,6 @@ _CONNECT_CHARACTERS = 8192  # of the packet with the token
 _SAMPLE_SECONDS = 10.0
 _BACKLOG = 4096  # connections that wait to be accepted; after a restart all components come at once
 _WARNINGS = 200  # in all, one per cause and address: whoever repeats himself does not fill the journal
-_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 HUB_ID = ComponentId("hub")
@@ -286,7 +286,7 @@ class HubServer:
             )
         except GleitzeitError as problem:
             self.hub.counts.refused[problem.name] += 1
-            self._warn("a connection was refused", connection, str(problem))
+            self._warn("a connection was refused", connection, problem)
             asyncio.get_running_loop().call_later(0.2, connection.abort)  # after the refusal is sent
             raise Refused(
                 f"[{problem.code} {problem.name}] {problem}", {"code": problem.code, "name": problem.name}
@@ -318,11 +318,12 @@ class HubServer:
         connection.abort()
         self.ended(connection, reason)
 
-    def _warn(self, message: str, connection: Connection, reason: str) -> None:
+    def _warn(self, message: str, connection: Connection, reason: str | GleitzeitError) -> None:
         cause = f"{message} {connection.address} {reason}"
         if cause not in self._warned and len(self._warned) < _WARNINGS:
             self._warned.add(cause)
-            log.warning(message, extra={"address": connection.address, "reason": reason})
+            said = {"reason" if isinstance(reason, str) else "error": reason}
+            log.warning(message, extra={"role": Role.HUB, "address": connection.address, **said})
 
     # -- events in
 
@@ -399,7 +400,8 @@ class HubServer:
                 case Disconnect(number, reason):
                     self._disconnect(number, reason)
                 case Note(level, message, fields):
-                    log.log(_LEVELS[level], message, extra=fields)
+                    of = {} if envelope is None else {"correlation_id": envelope.get("_correlation_id")}
+                    journal.note(Role.HUB, level, message, fields, self.hub.component_id, of)
                 case _:
                     raise AssertionError(effect)
 

@@ -24,7 +24,7 @@ CAUSES = 1000
 OUTPUT = "gleitzeitd.output"
 """The logger of what tasks write; it has a budget of its own."""
 
-_ABOUT_ONE = {"workflow_id", "task_id", "attempt", "correlation_id", "workflow_name", "provider", "address"}
+_ABOUT_ONE = {"workflow_id", "task_id", "attempt", "correlation_id", "workflow_name", "provider"}
 """Fields in which records of one cause differ."""
 _LEFT_OUT = "records were left out: there are more than log.records_per_second"
 
