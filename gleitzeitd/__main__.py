@@ -74,7 +74,8 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         sys.stderr.writelines(f"gleitzeitd: {line}\n" for line in str(problem).splitlines())
         return USAGE
     if options.check_config:
-        sys.stdout.write("ok\n")
+        if not journal.under_journal(sys.stdout, environment):  # where every start would say so
+            sys.stdout.write("ok\n")
         return 0
     return _serve(plan, parts)
 
@@ -336,12 +337,11 @@ def _class_of(name: str, given: Sequence[Path]) -> str:
         return spec.strip()
     if name in BUILTIN:
         return ""
-    file = instance_file(Role.PROVIDER, name)
-    there = "names no class" if given or file.exists() else "does not exist"
+    file = given[0] if given else instance_file(Role.PROVIDER, name)
     raise ConfigError(
-        f"no provider is called {name!r}{did_you_mean(name, BUILTIN)}; built in: {', '.join(BUILTIN)}. The "
-        f"class of one of your own stands in {given[0] if given else file}, which {there}: "
-        '[provider] module = "package.module:Class"'
+        f"{file}: {'names no class' if file.exists() else 'does not exist'}, and no provider is called "
+        f"{name!r}{did_you_mean(name, BUILTIN)} (built in: {', '.join(BUILTIN)}). For one of your own, say "
+        'there: [provider] module = "package.module:Class"'
     )
 
 

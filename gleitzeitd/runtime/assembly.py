@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gleitzeitd.machines.base import Effects, Machine
 from gleitzeitd.machines.link import Identity
-from gleitzeitd.runtime.component import Component
 from gleitzeitd.runtime.connection import LinkSettings
 from gleitzeitd.runtime.performer import Performer
+
+if TYPE_CHECKING:
+    from gleitzeitd.runtime.component import Component
 
 S = TypeVar("S")
 Sections = Mapping[str, Any]
@@ -54,6 +56,9 @@ def component_of(
     settings: LinkSettings,
 ) -> Component:
     """A component, ready to run."""
+    # Here, since whoever only checks settings needs no Socket.IO, which is half of a process's start.
+    from gleitzeitd.runtime.component import Component
+
     component = Component(
         assembled.machine,
         identity,

@@ -81,9 +81,9 @@ def _create(file: Path, token: str, mode: int, group_id: int) -> bool:
         with os.fdopen(descriptor, "w", encoding="ascii") as out:
             out.write(f"{token}\n")
             out.flush()
-            if os.fstat(out.fileno()).st_gid != group_id:
-                os.fchown(out.fileno(), -1, group_id)
-            os.fchmod(out.fileno(), mode)
+            if draft.stat().st_gid != group_id:
+                os.chown(draft, -1, group_id)
+            draft.chmod(mode)
             os.fsync(out.fileno())
         with suppress(FileExistsError):
             os.link(draft, file)
