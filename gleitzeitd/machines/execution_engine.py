@@ -41,6 +41,7 @@ from gleitzeitd.machines.base import (
 )
 from gleitzeitd.machines.room import DISCONNECTED_SECONDS, UNREACHABLE_SECONDS, Room
 from gleitzeitd.machines.run import Phase, Run, name_of
+from gleitzeitd.machines.starts import HELD_SECONDS, Starts
 from gleitzeitd.model.ledger import Attempt
 from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId
 from gleitzeitd.plain import Json
@@ -50,7 +51,7 @@ from gleitzeitd.plain import Json
 class Settings:
     """Section ``[execution_engine]`` of execution-engine.toml."""
 
-    slots: int = bounded(128, least=1, most=10_000)
+    slots: int = bounded(512, least=1, most=10_000)
     """Attempts that the engine holds at once. Providers have limits of their own."""
     overtime_seconds: float = bounded(5.0, least=0.5, most=600.0, unit="seconds")
     """How long past a task's timeout a provider has to end the work, before the engine ends the call."""
@@ -60,6 +61,7 @@ class Settings:
 
 _TICK = "request"
 _HAND_BACK = "hand back"
+_STARTS = "starts"
 TICK_SECONDS = 1.0
 UNWANTED_LIMIT = 1000
 """Attempts remembered that were cancelled before they had come; the oldest are forgotten."""
@@ -85,6 +87,7 @@ class ExecutionEngine(Machine):
     _room: Room = field(default_factory=Room)
     _received: dict[ComponentId, int] = field(default_factory=dict)
     _unwanted: dict[Attempt, None] = field(default_factory=dict)  # cancelled before they have come
+    _starts: Starts = field(default_factory=Starts)
     _told: tuple[int, dict[str, int], int] | None = None
     _arrived: int = 0
     _draining: bool = False
@@ -230,13 +233,20 @@ class ExecutionEngine(Machine):
             run.phase = Phase.STARTING
             return [self._started(run)]
         call, *timer = self._execute(run)
-        return [call, self._started(run), *timer]
+        if self._starts.is_held(run.attempt):
+            return [call, *timer]
+        return [call, self._started(run), SetTimer(_STARTS, HELD_SECONDS), *timer]
 
     def _started(self, run: Run) -> Ask:
         started = run.started(self.component_id)
         return Ask(
             f"start/{name_of(run.attempt)}", started, correlation_id=run.correlation_id, cause=run.cause
         )
+
+    def _tell_held(self) -> Effects:
+        runs = [self._runs.get(attempt) for attempt in self._starts.due()]
+        effects: Effects = [self._started(x) for x in runs if x and x.phase in (Phase.CALLING, Phase.ENDING)]
+        return effects if self._starts.idle else [*effects, SetTimer(_STARTS, HELD_SECONDS)]
 
     def _execute(self, run: Run) -> Effects:
         run.phase = Phase.CALLING
@@ -411,6 +421,8 @@ class ExecutionEngine(Machine):
     def timer_expired(self, key: str, now: float, at: str) -> Effects:
         if key == _TICK:
             return [SetTimer(_TICK, TICK_SECONDS), *self._request(always=True)]
+        if key == _STARTS:
+            return self._tell_held()
         if key == _HAND_BACK:
             effects: Effects = []
             lost = _lost("the engine is shutting down; the work was ended")

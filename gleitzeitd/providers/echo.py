@@ -17,7 +17,7 @@ from gleitzeitd.providers.kit import MethodProvider, MethodProviderSettings, met
 class EchoSettings(MethodProviderSettings):
     """How many calls are echoed at once."""
 
-    capacity: int = bounded(256, least=1, most=100_000)
+    capacity: int = bounded(512, least=1, most=100_000)
     """Calls that run at once; only ``echo/wait`` takes any time."""
 
 

@@ -36,7 +36,8 @@ from gleitzeitd.runtime.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-BATCH_EVENTS = 500
+BATCH_EVENTS = 64
+"""In one packet. Few enough for its receiver to begin with the first while the rest is still being made."""
 BATCH_BYTES = 256 * 1024
 FRAME_LIMIT = 17 * 2**20
 """Bytes of one frame from a hub: the 16 MiB that may cross a hub, and what envelopes add."""

@@ -22,7 +22,7 @@ from gleitzeitd.machines.foreign import Foreign
 
 log = logging.getLogger(__name__)
 
-BATCH_EVENTS = 500
+BATCH_EVENTS = 64  # as in components: the next one begins while this one is still at work
 BATCH_CHARACTERS = 256 * 1024
 CONTROL_CHARACTERS = 64 * 1024  # what is longer is bulk, whatever it is called
 _EVENTS_PER_TURN = 64  # of one connection, before others have their turn

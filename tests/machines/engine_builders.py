@@ -9,6 +9,7 @@ from gleitzeitd.events import provider as v
 from gleitzeitd.events import queue_manager as q
 from gleitzeitd.machines.base import CancelAsk, CancelTimer, SetTimer
 from gleitzeitd.machines.execution_engine import ExecutionEngine, Settings
+from gleitzeitd.machines.starts import HELD_SECONDS
 from gleitzeitd.model.ledger import Execution
 from gleitzeitd.model.names import ComponentId, TaskId, WorkflowId
 from tests.drive import Dialogue, asks, tells
@@ -61,9 +62,13 @@ def error(problem, task="a"):
     return v.ProviderError(**about(task), error=problem.info())
 
 
-def called(d, task="a", to=P1, attempt=1):
+def called(d, task="a", to=P1, attempt=1, *, held=False):
+    """``held``: the start of another was told a moment ago, so that this one is told later."""
     d << asks(v.ExecuteMethod, key=f"call/w/{task}/{attempt}", to=to, **about(task, attempt))
-    return d << asks(e.TaskStarted, key=f"start/w/{task}/{attempt}", provider_id=to)
+    if held:
+        return d
+    d << asks(e.TaskStarted, key=f"start/w/{task}/{attempt}", provider_id=to)
+    return d << SetTimer("starts", HELD_SECONDS)
 
 
 def ending(order):

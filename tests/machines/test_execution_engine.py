@@ -13,6 +13,7 @@ from gleitzeitd.events import provider as v
 from gleitzeitd.events import queue_manager as q
 from gleitzeitd.machines.base import Ask, CancelAsk, SetTimer
 from gleitzeitd.machines.room import DISCONNECTED_SECONDS, UNREACHABLE_SECONDS
+from gleitzeitd.machines.starts import HELD_SECONDS
 from gleitzeitd.model.names import Role
 from tests.drive import asks, notes, tells
 from tests.machines.engine_builders import (
@@ -62,9 +63,22 @@ def test_an_attempt_waits_for_a_provider_with_room_in_order():
     d.receive(execute("c"), source=QUEUE).silent()
     d.receive(result(), source=P1)
     reported(d, e.TaskCompleted)
-    called(d, "b")
+    called(d, "b", held=True)
     d.receive(provider(P2), source="registry")
-    called(d, "c", to=P2)
+    called(d, "c", to=P2, held=True)
+
+
+def test_where_many_start_the_ledger_is_told_of_those_that_have_not_ended_a_little_later():
+    d = called(engine(provider(capacity=3), slots=9) >> execute())
+    called(d >> execute(task="b", number=2), "b", held=True)
+    called(d >> execute(task="c", number=3), "c", held=True)
+    d.receive(result("b"), source=P1)
+    reported(d, e.TaskCompleted, "b")
+    d.expire("starts") << SetTimer("starts", HELD_SECONDS)
+    d.expire("starts") << asks(e.TaskStarted, key="start/w/c/1", provider_id=P1)
+    d << SetTimer("starts", HELD_SECONDS)
+    d.expire("starts").silent()
+    called(d >> execute(task="d", number=4), "d")
 
 
 def test_the_provider_with_most_room_is_called():
@@ -88,7 +102,9 @@ def test_an_outdated_attempt_is_ended_and_nobody_is_told():
 
 def test_an_engine_that_was_away_learns_what_is_anothers_before_the_work_has_ended():
     d = called(engine(provider(capacity=2)) >> execute())
-    called(d >> execute(task="b", number=2), "b")
+    called(d >> execute(task="b", number=2), "b", held=True)
+    d.expire("starts") << SetTimer("starts", HELD_SECONDS)
+    d.expire("starts") << asks(e.TaskStarted, key="start/w/b/1") << SetTimer("starts", HELD_SECONDS)
     d.answer(p.DataSaved(status="ok"), key="start/w/a/1").answer(p.DataSaved(status="ok"), key="start/w/b/1")
     d.settle() << tells(q.RequestNextTask)
     d.machine.isolated()
@@ -221,7 +237,7 @@ def test_what_arrives_is_told_even_if_as_much_ended_meanwhile():
     reported(d, e.TaskCompleted)
     d.answer(p.DataSaved(status="ok"), key="end/w/a/1")
     d.receive(execute("b", number=2), source=QUEUE)
-    called(d, "b")
+    called(d, "b", held=True)
     d.settle() << tells(q.RequestNextTask(slots=1, room={ECHO: 0}, received={QUEUE: 2}))
 
 
