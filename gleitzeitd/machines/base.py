@@ -230,6 +230,10 @@ class Machine:
         """Whether nothing is in flight any more, so that the process can end."""
         return True
 
+    def status(self) -> str:
+        """How it is, for heartbeats: ``healthy``, or ``draining`` when it takes nothing new."""
+        return "healthy"
+
     def load(self) -> int:
         """What the hub's least-loaded choice compares: work in flight."""
         return 0

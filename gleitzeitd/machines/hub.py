@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from gleitzeitd.bounds import bounded
 from gleitzeitd.errors import GleitzeitError, MalformedEvent, NotPermitted
-from gleitzeitd.events import Event, To
+from gleitzeitd.events import WIRE, Event, To, WireRange
 from gleitzeitd.events.codec import decode_body, envelope_from_plain
 from gleitzeitd.events.execution_engine import CapacityUpdate
 from gleitzeitd.events.hub import (
@@ -54,6 +54,7 @@ from gleitzeitd.machines.base import (
     Send,
     SetTimer,
 )
+from gleitzeitd.machines.clocks import clock_offset
 from gleitzeitd.machines.members import Member, Members
 from gleitzeitd.machines.narrator import of_member
 from gleitzeitd.machines.registration import Waiting, claimed, member_of, registration_problem
@@ -113,10 +114,13 @@ class Hub(Machine):
 
     role = Role.HUB
 
-    def __init__(self, component_id: ComponentId, settings: Settings, *, version: str = "") -> None:
+    def __init__(
+        self, component_id: ComponentId, settings: Settings, *, version: str = "", wire: WireRange = WIRE
+    ) -> None:
         self.component_id = component_id
         self.settings = settings
         self.version = version
+        self.wire = wire
         self.hostname, self.process_id = "", 0  # the runtime knows them
         self.members = Members()
         self.metrics: dict[str, Json] = {}
@@ -126,7 +130,7 @@ class Hub(Machine):
         self._waiting: dict[str, Waiting] = {}
         self._warned: dict[str, set[str]] = {}
         self._sender = ""  # connection of the event at hand
-        self._beat = 0
+        self._beat, self._beat_at = 0, ""
         self._beat_due = 0.0
         self._started = 0.0
         self._leaving = False
@@ -178,7 +182,7 @@ class Hub(Machine):
         )
         told = {each.connection for role in ACT_ON_LOSS for each in self.members.of(role)}
         told |= {each.connection for each in self.members.watchers(event.topic())}
-        effects: Effects = [of_member("component disconnected", member, reason)]
+        effects: Effects = [of_member("component disconnected", member, reason, quiet=self._leaving)]
         if told:
             effects.append(Send(tuple(sorted(told)), event))
         return effects
@@ -192,7 +196,7 @@ class Hub(Machine):
 
     def timer_expired(self, key: str, now: float, at: str) -> Effects:
         if key == "beat":
-            return self._heartbeat(now)
+            return self._heartbeat(now, at)
         connection = key.removeprefix("register:")
         waiting = self._waiting.pop(connection, None)
         if waiting is None:
@@ -208,7 +212,7 @@ class Hub(Machine):
         self._beat_due = now + self.settings.heartbeat_interval
         return SetTimer("beat", self.settings.heartbeat_interval)
 
-    def _heartbeat(self, now: float) -> Effects:
+    def _heartbeat(self, now: float, at: str) -> Effects:
         late = now - self._beat_due
         if late > self.settings.heartbeat_interval:
             # The hub itself was stopped: what has come meanwhile is not read yet, and proves nothing.
@@ -219,7 +223,7 @@ class Hub(Machine):
             if now - member.heard > self.settings.dead_after:
                 self.counts.heartbeats_missed += 1
                 effects += self._cut(member, f"no heartbeat for {now - member.heard:.1f} s")
-        self._beat += 1
+        self._beat, self._beat_at = self._beat + 1, at
         everybody = tuple(member.connection for member in self.members)
         if everybody:
             effects.append(Send(everybody, Heartbeat(hub_id=self.component_id, number=self._beat)))
@@ -341,7 +345,8 @@ class Hub(Machine):
     ) -> Effects:
         self._sender = connection
         parsed = envelope_from_plain(envelope, name)
-        return self.handle(name, decode_body(name, parsed, body), Context(parsed, now, at))
+        event = decode_body(name, parsed, body, self.wire.newest)
+        return self.handle(name, event, Context(parsed, now, at))
 
     def _member(self) -> Member:
         member = self.members.at(self._sender)
@@ -354,7 +359,7 @@ class Hub(Machine):
         connection = self._sender
         waiting, member = self._waiting.get(connection), self.members.at(connection)
         before = self.members.named(event.component_id)
-        problem = registration_problem(event, self.component_id, waiting or member, before)
+        problem = registration_problem(event, self.component_id, waiting or member, before, self.wire)
         if problem is not None:
             return self._registration_refused(connection, problem, ctx)
         effects: Effects = []
@@ -362,7 +367,7 @@ class Hub(Machine):
             effects += self._replaced(before, event.epoch)
         if member is None:
             del self._waiting[connection]
-            member = member_of(event, connection, ctx.now)
+            member = member_of(event, connection, ctx.now, self.wire)
             self.members.add(member)
             effects += [CancelTimer(_register_key(connection)), of_member("component registered", member)]
         member.beats = member.beats or "envelope" in event.capabilities
@@ -374,6 +379,7 @@ class Hub(Machine):
             max_frame_bytes=self.settings.max_frame_bytes,
             hub_id=self.component_id,
             hub_version=self.version,
+            wire=member.wire,
             registered_at=ctx.at,
         )
         answer = Send(
@@ -412,13 +418,9 @@ class Hub(Machine):
 
     def on_heartbeat_response(self, event: HeartbeatResponse, ctx: Context) -> Effects:
         member = self._member()
-        member.beats = True
-        member.answered = ctx.now
-        member.status = event.status
-        member.load = event.load
-        member.routed = 0
-        if event.metrics:
-            member.metrics = {**member.metrics, **event.metrics}
+        member.take(event, ctx.now)
+        if event.number == self._beat:
+            member.clock_offset = clock_offset(ctx.envelope.timestamp, self._beat_at, ctx.at)
         return []
 
     def on_capacity_update(self, event: CapacityUpdate, ctx: Context) -> Effects:

@@ -15,8 +15,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from gleitzeitd.errors import ErrorInfo, MalformedEvent
-from gleitzeitd.events import Envelope, Event, Kind
+from gleitzeitd.errors import ErrorInfo, MalformedEvent, WireUnsupported
+from gleitzeitd.events import FIRST_WIRE, WIRE, Envelope, Event, Kind, WireRange
 from gleitzeitd.events import hub as h
 from gleitzeitd.events.codec import decode_body, encode_body
 from gleitzeitd.events.persistence import PersistenceError
@@ -72,6 +72,8 @@ class Identity:
     version: str = ""
     hostname: str = ""
     process_id: int = 0
+    wire: WireRange = WIRE
+    """The versions of the wire that it speaks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,7 @@ class Link:
             epoch=me.epoch,
             capabilities=["envelope", "batch"],
             version=me.version,
+            wire=[me.wire.oldest, me.wire.newest],
             hostname=me.hostname,
             process_id=me.process_id,
         )
@@ -189,7 +192,7 @@ class Link:
         Raises:
             MalformedEvent, UnknownEvent: it is none that we know; nothing has changed.
         """
-        event = decode_body(name, envelope, body)
+        event = decode_body(name, envelope, body, self.identity.wire.newest)
         if self._repeated(envelope.message_id, hub):
             return []
         self._cause, self._via = envelope, hub
@@ -263,6 +266,10 @@ class Link:
                 raise AssertionError(f"no rule for {event!r}")
 
     def _registered(self, hub: str, event: h.ComponentRegistered, now: float, at: str) -> None:
+        if event.wire not in (ours := self.identity.wire):
+            spoken = f"the hub (version {event.hub_version}) speaks wire {event.wire}, and we {ours}"
+            self._out.append(Refused(hub, WireUnsupported(f"{spoken}: upgrade it").info()))
+            return
         self._hubs[hub] = True
         self._limits[hub] = event.max_frame_bytes
         self._out.append(Registered(hub, frozenset(event.capabilities)))
@@ -284,7 +291,7 @@ class Link:
             metrics = {**self.metrics, **self.machine.figures()}
         answer = h.HeartbeatResponse(
             number=number,
-            status="draining" if self.draining else "healthy",
+            status="draining" if self.draining else self.machine.status(),
             load=self.machine.load(),
             metrics=metrics,
             inventory=self.machine.inventory(),
@@ -474,6 +481,7 @@ class Link:
             reply_to=to,
             shard=event.shard(),
             topic=event.topic(),
+            wire=me.wire.newest if me.wire.newest > FIRST_WIRE else None,
         )
 
     def _take(self) -> Actions:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from gleitzeitd.events.hub import ComponentInfo
+from gleitzeitd.events.hub import ComponentInfo, HeartbeatResponse
 from gleitzeitd.model.names import SHARDS, ComponentId, Role
 from gleitzeitd.plain import Json
 
@@ -50,6 +50,16 @@ class Member:
     wire: int = 1
     hostname: str = ""
     process_id: int = 0
+
+    def take(self, answer: HeartbeatResponse, now: float) -> None:
+        """It has said how it is."""
+        self.beats = True
+        self.answered = now
+        self.status = answer.status
+        self.load = answer.load
+        self.routed = 0
+        if answer.metrics:
+            self.metrics = {**self.metrics, **answer.metrics}
 
     def info(self, now: float) -> ComponentInfo:
         """As ``list_components`` shows it."""

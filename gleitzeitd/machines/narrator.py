@@ -141,9 +141,11 @@ def _handed_back(error: ErrorInfo) -> bool:
     return error.name == ProviderOverloaded.name
 
 
-def of_member(message: str, member: Member, reason: str = "") -> Note:
-    """A component comes or goes; commands and browsers do so all the time, and nobody has to know."""
-    level = "debug" if member.role is Role.CLIENT else "info"
+def of_member(message: str, member: Member, reason: str = "", *, quiet: bool = False) -> Note:
+    """A component comes or goes; commands and browsers do so all the time, and nobody has to know. ``quiet``:
+    it goes for a reason that has been said already.
+    """
+    level = "debug" if quiet or member.role is Role.CLIENT else "info"
     fields: dict[str, Json] = {"peer": member.component_id, "peer_role": member.role.value}
     return Note(level, message, {**fields, "reason": reason})
 
@@ -209,6 +211,9 @@ class Narrator(Machine):
 
     def drained(self) -> bool:
         return self.machine.drained()
+
+    def status(self) -> str:
+        return self.machine.status()
 
     def load(self) -> int:
         return self.machine.load()

@@ -25,6 +25,7 @@ from socketio.exceptions import ConnectionRefusedError as Refused
 from socketio.packet import Packet
 
 from gleitzeitd.errors import GleitzeitError, MalformedEvent, NotAuthenticated
+from gleitzeitd.events import FIRST_WIRE
 from gleitzeitd.events.codec import encode_body
 from gleitzeitd.events.hub import ComponentRegistered
 from gleitzeitd.machines.base import (
@@ -417,6 +418,7 @@ class HubServer:
             ("_causation_id", effect.causation_id),
             ("_reply_to", effect.reply_to),
             ("_topic", event.topic()),
+            ("_wire", self.hub.wire.newest if self.hub.wire.newest > FIRST_WIRE else None),
         ):
             if value is not None:
                 envelope[key] = value

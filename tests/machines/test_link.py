@@ -10,6 +10,7 @@ from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import hub as h
 from gleitzeitd.events import persistence as p
 from gleitzeitd.events.codec import decode_body
+from gleitzeitd.machines.asks import EMISSIONS_LIMIT
 from gleitzeitd.machines.base import (
     Ask,
     Call,
@@ -22,7 +23,6 @@ from gleitzeitd.machines.base import (
     Tell,
 )
 from gleitzeitd.machines.link import (
-    EMISSIONS_LIMIT,
     SEEN_LIMIT,
     Refused,
     Registered,
