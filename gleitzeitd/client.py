@@ -202,8 +202,9 @@ class Client:
 
     # --- requests -----------------------------------------------------------------------------
 
-    async def ask(self, event: Event, timeout: float | None = None) -> Event:  # noqa: ASYNC109
-        """Send any command that a client may send, and wait for its answer.
+    async def ask(self, event: Event, timeout: float | None = None, *, to: str = "") -> Event:  # noqa: ASYNC109
+        """Send any command that a client may send (to the component ``to``, if it is for one), and wait for
+        its answer.
 
         Raises:
             AnswerTimeout: the message says what was awaited, and which component is missing, if one is.
@@ -215,7 +216,7 @@ class Client:
         request_id = f"request {self._requests}"
         answer = self._desk.expect(request_id)
         try:
-            self._perform(self._machine.ask(request_id, event))
+            self._perform(self._machine.ask(request_id, event, ComponentId(to) if to else None))
             async with asyncio.timeout(timeout):
                 return await answer
         except TimeoutError:

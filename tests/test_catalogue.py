@@ -149,13 +149,22 @@ def test_something_of_ours_sends_every_event(name: str) -> None:
 
 
 def _asked_by_the_package() -> set[str]:
-    """Names of the classes whose instances stand in an ``Ask``, or in a variable that does."""
-    asked: set[str] = set()
-    for path in (Path(gleitzeitd.__file__).parent / "machines").glob("*.py"):
-        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(function, ast.FunctionDef):
-                asked |= _asked_by(function)
-    return asked
+    """Names of the classes whose instances stand in an ``Ask``, in a variable that does, or are what a
+    method gives that is called there.
+    """
+    functions = [
+        node
+        for path in (Path(gleitzeitd.__file__).parent / "machines").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    ]
+    given = {
+        function.name: {each.attr for each in ast.walk(function.returns) if isinstance(each, ast.Attribute)}
+        for function in functions
+        if function.returns is not None
+    }
+    asked = {name for function in functions for name in _asked_by(function)}
+    return {each for name in asked for each in given.get(name, ()) or {name}}
 
 
 def _asked_by(function: ast.FunctionDef) -> set[str]:

@@ -42,6 +42,7 @@ _COMMANDS = {
     "protocols": ("system", "Which protocols and methods exist."),
     "queues": ("system", "How much waits, in each queue manager."),
     "trace": ("tracing", "The last events that went through the hub."),
+    "drain": ("drain", "Have an engine or a provider take nothing new and finish what runs."),
     "doctor": ("doctor", "What is wrong with this host and with the system, and what to do about it."),
     "backup": ("backup", "A checked copy of the database, while everything runs."),
     "restore": ("backup", "A backup in the place of the database."),

@@ -25,6 +25,7 @@ from gleitzeitd.events import (  # noqa: F401  (importing registers)
     dependency_resolver,
     execution_engine,
     hub,
+    operations,
     persistence,
     protocol_registry,
     provider,

@@ -14,6 +14,7 @@ from gleitzeitd.events import Event
 from gleitzeitd.events import dependency_resolver as d
 from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import hub as h
+from gleitzeitd.events import operations as o
 from gleitzeitd.events import persistence as p
 from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.events import provider as v
@@ -92,10 +93,10 @@ class Client(Machine):
 
     # --- what the person or program wants -----------------------------------------------------
 
-    def ask(self, request_id: str, event: Event) -> Effects:
-        """Send a request; its answer comes as a call of this id."""
+    def ask(self, request_id: str, event: Event, to: ComponentId | None = None) -> Effects:
+        """Send a request; its answer comes as a call of this id. ``to``: for whom, if it is directed."""
         assert not request_id.startswith("watch/")
-        return [Ask(request_id, event)]
+        return [Ask(request_id, event, to=to)]
 
     def forget(self, request_id: str) -> Effects:
         """Nobody waits for the answer any more."""
@@ -165,6 +166,9 @@ class Client(Machine):
         if watch is not None:
             watch.fetching = watch.heard = False  # the next look, or the next gap, tries again
         return []
+
+    def on_component_draining(self, event: o.ComponentDraining, ctx: Context) -> Effects:
+        return self._answer(event, ctx)
 
     def on_component_list(self, event: h.ComponentList, ctx: Context) -> Effects:
         return self._answer(event, ctx)

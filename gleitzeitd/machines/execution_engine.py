@@ -23,6 +23,7 @@ from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.events import Event
 from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import hub as h
+from gleitzeitd.events import operations as o
 from gleitzeitd.events import persistence as p
 from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.events import provider as v
@@ -35,6 +36,7 @@ from gleitzeitd.machines.base import (
     Effects,
     Machine,
     Note,
+    Reply,
     SetTimer,
     Tell,
     caused,
@@ -91,6 +93,8 @@ class ExecutionEngine(Machine):
     _told: tuple[int, dict[str, int], int] | None = None
     _arrived: int = 0
     _draining: bool = False
+    """It takes nothing new: it is about to end, or an operator wants it so."""
+    _ending: bool = False
     _isolated: bool = False
     _completed: int = 0
     _failed: int = 0
@@ -443,16 +447,36 @@ class ExecutionEngine(Machine):
         return caused(self._report_error(run, error, at), run.cause)
 
     def drain(self, now: float, at: str) -> Effects:
-        self._draining = True
-        effects: Effects = [self._capacity(), SetTimer(_HAND_BACK, self.settings.hand_back_seconds)]
+        self._draining = self._ending = True
+        timer = SetTimer(_HAND_BACK, self.settings.hand_back_seconds)
+        return [self._capacity(), timer, *self._hand_back(at)]
+
+    def _hand_back(self, at: str) -> Effects:
+        """What has not begun goes to others."""
+        effects: Effects = []
         for run in [x for x in self._runs.values() if x.phase in (Phase.WAITING, Phase.STARTING)]:
             effects += caused(self._report_error(run, _HANDED_BACK, at), run.cause)
         return effects
+
+    def on_drain_component(self, event: o.DrainComponent, ctx: Context) -> Effects:
+        """An operator's wish: unlike :meth:`drain` it gives what runs all the time that it needs."""
+        effects: Effects = []
+        if not event.undo:
+            self._draining = True
+            effects = [self._capacity(), *self._hand_back(ctx.at)]
+        elif self._draining and not self._ending:
+            self._draining = False
+            effects = [self._capacity(), *self._request(always=True)]
+        state = o.ComponentDraining(draining=self._draining, load=self.load())
+        return [Reply(state, ctx.envelope), *effects]
 
     def drained(self) -> bool:
         return not self._runs
 
     # --- how it is --------------------------------------------------------------------------------------
+
+    def status(self) -> str:
+        return "draining" if self._draining else "healthy"
 
     def load(self) -> int:
         return len(self._runs)

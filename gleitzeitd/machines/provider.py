@@ -37,6 +37,7 @@ from gleitzeitd.errors import (
     TaskError,
 )
 from gleitzeitd.events import Envelope, Event
+from gleitzeitd.events import operations as o
 from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.events import provider as v
 from gleitzeitd.machines.base import (
@@ -150,6 +151,8 @@ class ProviderMachine(Machine):
     """That of the link's identity."""
     _in_service: bool = True
     _draining: bool = False
+    """It is about to end, or an operator wants it to take nothing new."""
+    _ending: bool = False
     _connected_before: bool = False
     _running: dict[str, _Call] = field(default_factory=dict)
     _queued: OrderedDict[str, _Call] = field(default_factory=OrderedDict)
@@ -338,8 +341,21 @@ class ProviderMachine(Machine):
 
     def drain(self, now: float, at: str) -> Effects:
         """Take nothing more, and hand back what has not begun."""
-        self._draining = True
+        self._draining = self._ending = True
         return self._leave_service()
+
+    def on_drain_component(self, event: o.DrainComponent, ctx: Context) -> Effects:
+        """An operator's wish: what runs has all the time that it needs."""
+        before = self._draining
+        self._draining = self._ending or not event.undo
+        effects: Effects = []
+        if self._draining and not before:
+            effects = self._leave_service()
+        elif before and not self._draining:
+            self._in_service = True  # a registry that thinks otherwise says so at its next check
+            effects = [self._announce()]
+        state = o.ComponentDraining(draining=self._draining, load=self.load())
+        return [Reply(state, ctx.envelope), *effects]
 
     def _leave_service(self) -> Effects:
         self._in_service = False
@@ -401,6 +417,9 @@ class ProviderMachine(Machine):
         health = answer if isinstance(answer, str) else _info(answer).message
         status = r.HealthStatus(health=health, running=len(self._running))
         return [Reply(status, envelope) for envelope in askers.values()]
+
+    def status(self) -> str:
+        return "draining" if self._draining else "healthy"
 
     def load(self) -> int:
         return len(self._running) + len(self._queued)

@@ -13,6 +13,7 @@ from gleitzeitd.cli.connection import Session
 from gleitzeitd.cli.options import Options
 from gleitzeitd.client import Submitted
 from gleitzeitd.errors import WorkflowNotFound
+from gleitzeitd.events import Event
 from gleitzeitd.events import dependency_resolver as d
 from gleitzeitd.events import hub as h
 from gleitzeitd.events import persistence as p
@@ -61,6 +62,7 @@ class FakeClient:
         self.component_list: list[h.ComponentInfo] = []
         self.protocol_list = r.ProtocolList(protocols=[], providers=[])
         self.trace_data = h.TraceData(records=[])
+        self.answers: list[Event] = []
 
     async def progress(self, workflow_id: str) -> d.StatusResponse:
         report = await self.status(workflow_id)
@@ -129,6 +131,10 @@ class FakeClient:
     async def set_priority(self, *what: Any) -> p.DataSaved:
         self.done.append(("priority", *what))
         return p.DataSaved(status="ok")
+
+    async def ask(self, event: Event, *, to: str = "") -> Event:
+        self.done.append((event.name, to, event))
+        return self.answers.pop(0)
 
     async def components(self) -> Any:
         if self.problem is not None:
