@@ -37,7 +37,18 @@ def main() -> int:
         say(f"--- {release}")
         begun = time.monotonic()
         tested = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "--capture=no", "-p", "no:cacheprovider", HERE, *others],
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "--capture=no",
+                "--tb=short",
+                "-p",
+                "no:cacheprovider",
+                HERE,
+                *others,
+            ],
             env={**os.environ, "GLEITZEIT_SYSTEM_RELEASE": release},
             check=False,
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any, TypeVar
 
-from tests.system.containers import Container
+from tests.system.containers import CommandFailed, Container
 from tests.system.progress import wait_until
 
 Found = TypeVar("Found")
@@ -62,9 +62,12 @@ class Host:
     # --- units ------------------------------------------------------------------------------------
 
     def systemctl(self, *words: str, check: bool = True) -> str:
-        """What it writes, of both streams."""
-        done = self.run("systemctl", "--no-pager", *words, check=check)
-        return (done.stdout + done.stderr).strip()
+        """What it writes, of both streams; if it has to succeed and does not, with the end of the journal."""
+        done = self.run("systemctl", "--no-pager", *words, check=False)
+        said = (done.stdout + done.stderr).strip()
+        if check and done.returncode != 0:
+            raise CommandFailed(f"{self.name}: systemctl {' '.join(words)}\n{said}\n{self._journal_end()}")
+        return said
 
     def property(self, unit: str, name: str) -> str:
         """One property of a unit."""
@@ -92,12 +95,10 @@ class Host:
     def wait_until(self, what: str, look: Callable[[], Found], within: float = 15, unit: str = "") -> Found:
         """As the function; if it comes to nothing, with the end of the journal."""
         only = ("--unit", unit) if unit else ()
-        return wait_until(
-            f"{self.name}: {what}",
-            look,
-            within,
-            lambda: self.said("journalctl", "--no-pager", "--lines=60", "--output=short-precise", *only),
-        )
+        return wait_until(f"{self.name}: {what}", look, within, lambda: self._journal_end(*only))
+
+    def _journal_end(self, *matches: str) -> str:
+        return self.said("journalctl", "--no-pager", "--lines=60", "--output=short-precise", *matches)
 
     # --- journal ----------------------------------------------------------------------------------
 
