@@ -78,3 +78,29 @@ async def test_what_was_unfinished_in_a_backup_is_finished_by_whoever_restores_i
     assert {levels[about] for about in ("database", "disk", "hub", "components", "versions", "work")} == {
         "ok"
     }
+
+
+async def test_a_drained_engine_finishes_what_runs_and_another_one_gets_the_rest(tmp_path: Path) -> None:
+    document = tmp_path / "chain.json"
+    document.write_text(json.dumps(CHAIN))
+    async with Daemons(tmp_path, twice={"execution-engine"}) as daemons, daemons.client() as client:
+        await client.submit(document)
+        async for published in client.watch("chain"):
+            if published.event.name == "task_started":
+                break
+        code, out = await gleitzeit(daemons, "drain", "execution-engine-2", "--wait", "--json")
+        assert (code, json.loads(out)["finished"]) == (0, True), out
+        found = {each.component_id: each.status for each in await client.components()}
+        assert found["execution-engine-2"] == "draining"
+        daemons.terminate("execution-engine-2")
+        async for _ in client.watch("chain"):
+            pass
+        tasks = await client.tasks("chain")
+        assert {(task.status, task.crashes) for task in tasks} == {("completed", 0)}
+        code, out = await gleitzeit(daemons, "drain", "execution-engine", "--json")
+        assert json.loads(out)["draining"]
+        code, out = await gleitzeit(daemons, "drain", "--undo", "execution-engine", "--json")
+        assert not json.loads(out)["draining"]
+        async with asyncio.timeout(20):
+            result = await client.run({"name": "after", "tasks": [{"id": "a", "method": "echo/ping"}]})
+        assert result.completed
