@@ -104,3 +104,27 @@ async def test_a_drained_engine_finishes_what_runs_and_another_one_gets_the_rest
         async with asyncio.timeout(20):
             result = await client.run({"name": "after", "tasks": [{"id": "a", "method": "echo/ping"}]})
         assert result.completed
+
+
+async def test_a_provider_that_is_stopped_hands_back_what_it_cannot_finish(tmp_path: Path) -> None:
+    slow = {"id": "slow", "tasks": [{"id": "a", "method": "echo/wait", "parameters": {"seconds": 4}}]}
+    document = tmp_path / "slow.json"
+    document.write_text(json.dumps(slow))
+    hand_back = {"GLEITZEIT_CALLS_HAND_BACK_SECONDS": "0.5"}
+    async with (
+        Daemons(tmp_path, twice={"provider-echo"}, environment=hand_back) as daemons,
+        daemons.client() as client,
+        asyncio.timeout(60),
+    ):
+        await client.submit(document)
+        async for published in client.watch("slow"):
+            if published.event.name == "task_started":
+                break
+        (task,) = await client.tasks("slow")
+        assert task.provider is not None
+        assert daemons.terminate(task.provider) == 0
+        async for _ in client.watch("slow"):
+            pass
+        (again,) = await client.tasks("slow")
+    assert (again.status, again.attempt, again.crashes, again.failures) == ("completed", 2, 0, 0)
+    assert again.provider != task.provider

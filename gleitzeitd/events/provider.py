@@ -31,6 +31,8 @@ class ExecuteMethod(Event):
     """Seconds that the work may be without output and progress; then the provider ends it."""
     alone: bool = False
     """Run nothing else meanwhile: the task may be what has killed providers before."""
+    once: bool = False
+    """What has begun may not be begun again: if it is ended halfway, it is lost."""
     epoch: int = 0
     """Of the provider's process that is meant; another one refuses, since it knows nothing of the call."""
     keep: float = 60.0

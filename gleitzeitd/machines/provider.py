@@ -13,7 +13,7 @@ while:
 * A cancelled call ends when the performer says that nothing of it is alive. A cancel that overtakes its call
   is remembered as the call's answer, so that the call does not run at all.
 * Out of service (``shutdown``, or the process is to end), what runs goes on, and what is queued is handed
-  back.
+  back. When the process is to end, what still runs after a while is ended and handed back, too.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ HEALTH = "health"
 """The id of the call that looks how the provider is; there is one at a time."""
 _FORGET = "forget"
 """The timer after which kept answers are looked through."""
+_HAND_BACK = "hand back"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +77,9 @@ class Settings:
     """The longest time for which an answer is kept, to be repeated if it was lost on its way."""
     max_kept: int = bounded(10_000, least=0, most=10_000_000)
     """Answers kept; the oldest are forgotten first. A call that is asked for again then runs again."""
+    hand_back_seconds: float = bounded(5.0, least=0.0, most=3600.0, unit="seconds")
+    """How long running calls may go on when the provider is asked to end; then they are ended, and their
+    tasks are given to others."""
     max_kept_bytes: int = bounded(64 * 2**20, least=0, most=2**40, unit="bytes")
     """What the results kept may take together as JSON; the oldest are forgotten first."""
     journal_output_bytes: int = bounded(64 * 2**10, least=0, most=2**30, unit="bytes")
@@ -126,6 +130,9 @@ class _Call:
     keep: float
     cancel: Envelope | None = None
     alone: bool = False
+    once: bool = False
+    handed_back: bool = False
+    """It is being ended since the process is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +223,7 @@ class ProviderMachine(Machine):
             correlation_id=ctx.envelope.correlation_id,
             cause=ctx.envelope.message_id,
         )
-        self._queued[call_id] = _Call(work, ctx.envelope, event.keep, alone=event.alone)
+        self._queued[call_id] = _Call(work, ctx.envelope, event.keep, alone=event.alone, once=event.once)
         return self._begin()
 
     def _refusal(self, event: v.ExecuteMethod) -> TaskError | None:
@@ -255,10 +262,11 @@ class ProviderMachine(Machine):
         if call_id == HEALTH:
             return self._healthy(answer)
         call = self._running.pop(call_id)
-        return [*self._end(call_id, call, *self._outcome(call.work, answer, at), now), *self._begin()]
+        return [*self._end(call_id, call, *self._outcome(call, answer, at), now), *self._begin()]
 
-    def _outcome(self, work: Work, answer: object, at: str) -> tuple[v.MethodResult | v.ProviderError, int]:
+    def _outcome(self, call: _Call, answer: object, at: str) -> tuple[v.MethodResult | v.ProviderError, int]:
         """The answer, and the bytes of the result in it."""
+        work = call.work
         finished = answer if isinstance(answer, Finished) else Finished(error=_info(answer), finished_at=at)
         error, size = finished.error, 0
         if error is None:
@@ -267,6 +275,8 @@ class ProviderMachine(Machine):
             except ResultInvalid as problem:
                 error = problem.info()
         if error is not None:
+            if call.handed_back and error.code == TaskCancelled.code:
+                error = self._why_handed_back(call)
             failed = v.ProviderError(
                 workflow_id=work.workflow_id,
                 task_id=work.task_id,
@@ -342,7 +352,20 @@ class ProviderMachine(Machine):
     def drain(self, now: float, at: str) -> Effects:
         """Take nothing more, and hand back what has not begun."""
         self._draining = self._ending = True
-        return self._leave_service()
+        return [*self._leave_service(), SetTimer(_HAND_BACK, self.settings.hand_back_seconds)]
+
+    def _hand_back(self) -> Effects:
+        """The process cannot wait any longer for what runs."""
+        effects: Effects = []
+        for call_id, call in self._running.items():
+            if call.cancel is None and not call.handed_back:
+                call.handed_back = True
+                effects.append(CancelCall(call_id))
+        return effects
+
+    def _why_handed_back(self, call: _Call) -> ErrorInfo:
+        why = f"{self.component_id} was shut down; the work was ended"
+        return (ProviderNotAvailable(why) if call.once else ProviderOverloaded(why)).info()
 
     def on_drain_component(self, event: o.DrainComponent, ctx: Context) -> Effects:
         """An operator's wish: what runs has all the time that it needs."""
@@ -396,7 +419,9 @@ class ProviderMachine(Machine):
             self._kept_bytes -= kept.size
 
     def timer_expired(self, key: str, now: float, at: str) -> Effects:
-        """Some kept answers are out of date."""
+        """Some kept answers are out of date, or the time to finish is over."""
+        if key == _HAND_BACK:
+            return self._hand_back()
         for call_id in [call_id for call_id, kept in self._kept.items() if kept.until <= now]:
             self._forget(call_id)
         self._forgetting = bool(self._kept)

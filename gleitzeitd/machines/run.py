@@ -72,6 +72,7 @@ class Run:
             timeout=task.timeout,
             silence=task.silence,
             alone=task.alone,
+            once=task.once,
             epoch=self.epoch,
             keep=KEEP_SECONDS,
         )

@@ -31,6 +31,7 @@ from gleitzeitd.errors import (
     NotAuthenticated,
     NotPermitted,
     UnknownEvent,
+    WireUnsupported,
 )
 from gleitzeitd.machines.base import Call, CancelCall, CancelTimer, Effects, Machine, Note, SetTimer
 from gleitzeitd.machines.link import Action, Actions, Identity, Leave, Link, Refused, Registered, Transmit
@@ -267,7 +268,8 @@ class Component:
                 self._open[hub].accepted(capabilities)
                 self._accepted.set()
             case Refused(hub, error):
-                refusal = NotAuthenticated if error.code == NotAuthenticated.code else NotPermitted
+                known = {each.code: each for each in (NotAuthenticated, WireUnsupported)}
+                refusal = known.get(error.code, NotPermitted)
                 self._open[hub].refused(refusal(error.message))
             case Leave(hub, reason):
                 self._open[hub].leave(reason or "the hub is leaving")

@@ -5,7 +5,7 @@ _gleitzeit_known() {
     commands='' options='' arguments=() valued=()
     case $1 in
         gleitzeit)
-            commands='run submit watch status list result logs why cancel resolve priority validate schema components providers protocols queues trace doctor backup restore config explain version'
+            commands='run submit watch status list result logs why cancel resolve priority validate schema components providers protocols queues trace drain doctor backup restore config explain version'
             options='--version --debug --hub --hub-url --token --token-file -j --json --help'
             valued=(--hub:text: --hub-url:text: --token:text: --token-file:file:)
             ;;
@@ -92,6 +92,11 @@ _gleitzeit_known() {
             valued=(--event:text: -n:text: --limit:text: --hub:text: --hub-url:text: --token:text: --token-file:file:)
             arguments=(workflow:)
             ;;
+        'gleitzeit drain')
+            options='--wait --timeout --undo --hub --hub-url --token --token-file -j --json --help'
+            valued=(--timeout:text: --hub:text: --hub-url:text: --token:text: --token-file:file:)
+            arguments=(component:)
+            ;;
         'gleitzeit doctor')
             options='--hub --hub-url --token --token-file -j --json --help'
             valued=(--hub:text: --hub-url:text: --token:text: --token-file:file:)
@@ -130,6 +135,7 @@ _gleitzeit_values() {
             mapfile -t COMPREPLY < <(compgen -d -- "$cur"; compgen -f -- "$cur" | grep -E '\.(ya?ml|json)$')
             ;;
         workflow) mapfile -t COMPREPLY < <(compgen -W "$(timeout 2 gleitzeit list --limit 50 --json 2>/dev/null | sed -n 's/^ *"workflow_id": "\(.*\)",*$/\1/p'; echo last)" -- "$cur") ;;
+        component) mapfile -t COMPREPLY < <(compgen -W "$(timeout 2 gleitzeit components --json 2>/dev/null | sed -n 's/^ *"component_id": "\(.*\)",*$/\1/p')" -- "$cur") ;;
         error) mapfile -t COMPREPLY < <(compgen -W "$(printf '%s\n' AUTHENTICATION_FAILED AUTHORIZATION_FAILED CONFIGURATION_ERROR CONNECTION_FAILED CONNECTION_TIMEOUT INVALID_PARAMS INVALID_REQUEST METHOD_NOT_FOUND METHOD_NOT_SUPPORTED PERSISTENCE_CONNECTION_FAILED PERSISTENCE_DATA_CORRUPT PERSISTENCE_LOCKED PROTOCOL_NOT_FOUND PROVIDER_NOT_AVAILABLE PROVIDER_OVERLOADED PROVIDER_TIMEOUT RATE_LIMIT_EXCEEDED SYSTEM_ERROR TASK_CANCELLED TASK_DEPENDENCY_FAILED TASK_EXECUTION_FAILED TASK_NOT_FOUND TASK_PARAMETER_INVALID TASK_RESULT_INVALID TASK_TIMEOUT WIRE_VERSION_UNSUPPORTED WORKFLOW_EXECUTION_FAILED WORKFLOW_INVALID_STATE WORKFLOW_NOT_FOUND WORKFLOW_TIMEOUT WORKFLOW_VALIDATION_FAILED)" -- "$cur") ;;
         role) mapfile -t COMPREPLY < <(compgen -W "$(printf '%s\n' hub persistence protocol-registry dependency-resolver queue-manager execution-engine provider)" -- "$cur") ;;
     esac

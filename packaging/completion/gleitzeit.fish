@@ -3,7 +3,7 @@
 
 # The commands typed so far, such as "config show".
 function __gleitzeit_path
-    set -l known run submit watch status list result logs why cancel resolve priority validate schema components providers protocols queues trace doctor backup restore config explain version
+    set -l known run submit watch status list result logs why cancel resolve priority validate schema components providers protocols queues trace drain doctor backup restore config explain version
     set -l path ''
     for word in (commandline -opc)[2..-1]
         set -l longer (string trim -- "$path $word")
@@ -37,6 +37,7 @@ complete -c gleitzeit -n '__gleitzeit_at \'\'' -a providers -d 'Who serves which
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a protocols -d 'Which protocols and methods exist.'
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a queues -d 'How much waits, in each queue manager.'
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a trace -d 'The last events that went through the hub.'
+complete -c gleitzeit -n '__gleitzeit_at \'\'' -a drain -d 'Have an engine or a provider take nothing new and finish what runs.'
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a doctor -d 'What is wrong with this host and with the system, and what to do about it.'
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a backup -d 'A checked copy of the database, while everything runs.'
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a restore -d 'A backup in the place of the database.'
@@ -168,6 +169,15 @@ complete -c gleitzeit -n '__gleitzeit_at trace' -l token-file -r -F -d 'A file t
 complete -c gleitzeit -n '__gleitzeit_at trace' -s j -l json -d 'Print JSON on standard output, and nothing else.'
 complete -c gleitzeit -n '__gleitzeit_at trace' -l help -d 'Show this message and exit.'
 complete -c gleitzeit -n '__gleitzeit_at trace' -f -a '(timeout 2 gleitzeit list --limit 50 --json 2>/dev/null | sed -n \'s/^ *"workflow_id": "\\(.*\\)",*$/\\1/p\'; echo last)'
+complete -c gleitzeit -n '__gleitzeit_at drain' -l wait -d 'Return when nothing runs there any more.'
+complete -c gleitzeit -n '__gleitzeit_at drain' -l timeout -r -f -d 'With --wait: how long; then the exit code is 1, and it goes on draining. At least 0.'
+complete -c gleitzeit -n '__gleitzeit_at drain' -l undo -d 'Have it take work again.'
+complete -c gleitzeit -n '__gleitzeit_at drain' -l hub -l hub-url -r -f -d 'The hub to use; repeat it for several. Also GLEITZEIT_HUB_URL.'
+complete -c gleitzeit -n '__gleitzeit_at drain' -l token -r -f -d 'The token for the hub. Also GLEITZEIT_TOKEN, which other users cannot see.'
+complete -c gleitzeit -n '__gleitzeit_at drain' -l token-file -r -F -d 'A file that holds the token.'
+complete -c gleitzeit -n '__gleitzeit_at drain' -s j -l json -d 'Print JSON on standard output, and nothing else.'
+complete -c gleitzeit -n '__gleitzeit_at drain' -l help -d 'Show this message and exit.'
+complete -c gleitzeit -n '__gleitzeit_at drain' -f -a '(timeout 2 gleitzeit components --json 2>/dev/null | sed -n \'s/^ *"component_id": "\\(.*\\)",*$/\\1/p\')'
 complete -c gleitzeit -n '__gleitzeit_at doctor' -l hub -l hub-url -r -f -d 'The hub to use; repeat it for several. Also GLEITZEIT_HUB_URL.'
 complete -c gleitzeit -n '__gleitzeit_at doctor' -l token -r -f -d 'The token for the hub. Also GLEITZEIT_TOKEN, which other users cannot see.'
 complete -c gleitzeit -n '__gleitzeit_at doctor' -l token-file -r -F -d 'A file that holds the token.'

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from gleitzeitd.errors import ProviderOverloaded
+from gleitzeitd.errors import ProviderNotAvailable, ProviderOverloaded, TaskCancelled
 from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import operations as o
 from gleitzeitd.events import persistence as p
 from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.events import provider as v
 from gleitzeitd.events import queue_manager as q
-from gleitzeitd.machines.base import CancelAsk
+from gleitzeitd.machines.base import CancelAsk, CancelCall, Reply, SetTimer
 from gleitzeitd.machines.provider import Finished, Work
 from tests.drive import asks, calls, replies, tells
 from tests.machines import engine_builders as engines
@@ -76,5 +76,32 @@ def test_a_drained_provider_takes_no_calls_until_that_is_undone():
 
 def test_a_provider_that_is_about_to_end_cannot_be_brought_back():
     d = providers.provider()
-    d.drain() << asks(r.RegisterProvider, capacity=0)
+    d.drain() << asks(r.RegisterProvider, capacity=0) << SetTimer("hand back", 5.0)
     told(d, UNDO) << state(0)
+
+
+def test_a_provider_that_ends_hands_back_what_takes_too_long():
+    d = providers.provider(capacity=3, hand_back_seconds=2.0)
+    d >> providers.execute("a") << calls(Work)
+    d >> providers.execute("b", once=True) << calls(Work)
+    d >> providers.execute("c") << calls(Work)
+    d.drain() << asks(r.RegisterProvider, capacity=0) << SetTimer("hand back", 2.0)
+    d.expire("hand back") << CancelCall("w/a/1") << CancelCall("w/b/1") << CancelCall("w/c/1")
+    ended = Finished(error=TaskCancelled("ended").info())
+
+    def code(call_id, answer):
+        *_, reply = [each for each in d.finish(call_id, answer).take() if isinstance(each, Reply)]
+        return reply.event.error.code if isinstance(reply.event, v.ProviderError) else None
+
+    assert code("w/a/1", ended) == ProviderOverloaded.code
+    assert code("w/b/1", ended) == ProviderNotAvailable.code  # it has begun, and may not begin again
+    assert code("w/c/1", Finished(result=4)) is None
+    assert d.machine.drained()
+
+
+def test_what_is_cancelled_anyway_is_not_handed_back():
+    d = providers.provider(hand_back_seconds=2.0)
+    d >> providers.execute("a") << calls(Work)
+    d >> providers.cancel("a") << CancelCall("w/a/1")
+    d.drain().take()
+    d.expire("hand back").silent()

@@ -325,7 +325,7 @@ def test_a_registry_brings_back_into_service_what_is_not_draining():
     d >> r.Shutdown(reason="old") << notes("info") << asks(r.RegisterProvider, capacity=0)
     d >> r.Initialize() << asks(r.RegisterProtocol) << asks(r.RegisterProvider, capacity=1)
     d >> execute("a") << calls(Work)
-    d.drain() << asks(r.RegisterProvider, capacity=0)
+    d.drain() << asks(r.RegisterProvider, capacity=0) << SetTimer("hand back", 5.0)
     d >> r.Initialize() << asks(r.RegisterProtocol) << asks(r.RegisterProvider, capacity=0)
 
 
@@ -333,7 +333,7 @@ def test_draining_is_going_out_of_service():
     d = provider()
     assert d.machine.drained()
     d >> execute("a") << calls(Work)
-    d.drain() << asks(r.RegisterProvider, capacity=0)
+    d.drain() << asks(r.RegisterProvider, capacity=0) << SetTimer("hand back", 5.0)
     assert not d.machine.drained()
 
 
