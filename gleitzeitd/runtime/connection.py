@@ -50,7 +50,7 @@ LOOKS = 4
 """Looks at a hub within the time after which it is taken to be lost."""
 GOODBYE = 0.5
 """Seconds for an orderly end of a connection; then it is cut."""
-REFUSED_DELAY = 30.0
+REFUSED_DELAY = 10.0
 """Seconds between attempts at a hub that does not accept us."""
 
 
