@@ -16,7 +16,6 @@ Parameters and results are not among the fields.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -172,7 +171,7 @@ class Narrator(Machine):
             if isinstance(effect, (Ask, Tell, Reply)) and (note := told(self.role, effect.event)) is not None:
                 of = effect.to if isinstance(effect, Reply) else effect
                 if of.correlation_id:
-                    note = replace(note, fields={**note.fields, "correlation_id": of.correlation_id})
+                    note.fields["correlation_id"] = of.correlation_id
                 out.append(note)
         return out
 

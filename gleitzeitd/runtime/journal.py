@@ -56,6 +56,8 @@ _UNSEEN = {"role", "component_id", "correlation_id", "caused_by", "code"}
 _SHOWN = {"workflow_id": "workflow", "workflow_name": "name", "task_id": "task"}
 """Keys as they stand behind the message, where that is shorter."""
 
+_budget: Moderation | None = None  # of our handler
+
 logging.addLevelName(NOTICE, "NOTICE")
 
 
@@ -95,7 +97,9 @@ def set_up(
         write = partial(_send, send, fixed, partial(_write_line, stream, prefixed))
     else:
         write = partial(_write_line, stream, prefixed)
-    handler = Writer(write, fixed, Moderation(records_per_second))
+    global _budget  # noqa: PLW0603 - as logging's own state, there is one of it in a process
+    _budget = Moderation(records_per_second)
+    handler = Writer(write, fixed, _budget)
     root = logging.getLogger()
     for old in list(root.handlers):
         if old.get_name() == _NAME:
@@ -131,9 +135,12 @@ def note(
 ) -> None:
     """Write a record that a machine asks for. ``about`` is what it may follow from: its own fields count."""
     logger, number = logging.getLogger(f"gleitzeitd.machines.{role}"), _LEVELS[level]
-    if logger.isEnabledFor(number):
-        known = {"role": role, "component_id": component_id, **(about or {})}
-        logger.log(number, message, extra=safe({**known, **fields}))
+    if not logger.isEnabledFor(number):
+        return
+    if number in (logging.INFO, NOTICE) and _budget is not None and not _budget.has_room():
+        return
+    known = {"role": role, "component_id": component_id, **(about or {})}
+    logger.log(number, message, extra=safe({**known, **fields}))
 
 
 def safe(fields: Mapping[str, Json]) -> dict[str, Json]:

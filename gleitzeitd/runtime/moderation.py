@@ -45,14 +45,19 @@ class Budget:
         self._filled = now
         self._left_out = 0
 
-    def takes(self, now: float) -> bool:
-        """Whether one more may be written."""
+    def has_room(self, now: float) -> bool:
+        """Whether one more may be written; if not, it counts as left out."""
         if not self._rate:
             return True
         self._left = min(self._most, self._left + (now - self._filled) * self._rate)
         self._filled = now
         if self._left < 1:
             self._left_out += 1
+        return self._left >= 1
+
+    def takes(self, now: float) -> bool:
+        """Whether one more may be written; it is taken to be."""
+        if not self.has_room(now):
             return False
         self._left -= 1
         return True
@@ -71,6 +76,12 @@ class Moderation:
         self._budget = Budget(records_per_second, clock())
         self._output = Budget(records_per_second, clock())
         self._warned: OrderedDict[object, _Warned] = OrderedDict()
+
+    def has_room(self) -> bool:
+        """Whether information may be written now: asked before a record is made, which costs more. If not,
+        one is counted as left out.
+        """
+        return self._budget.has_room(self._clock())
 
     def admitted(self, record: logging.LogRecord) -> Iterator[logging.LogRecord]:
         """What is to be written in its place: nothing, the record, or what was left out and the record."""

@@ -146,6 +146,17 @@ def test_a_note_says_whose_it_is_and_what_it_follows_from(library: Library) -> N
     assert (sent["GLEITZEIT_CORRELATION"], sent["GLEITZEIT_EVENT"]) == ("c", "own")
 
 
+def test_notes_beyond_the_budget_are_left_out_before_they_are_made(library: Library, tmp_path: Path) -> None:
+    with (tmp_path / "stderr").open("w") as stream:
+        journal.set_up("info", stream=stream, library="fake_journal", records_per_second=1)
+        for _ in range(50):
+            journal.note("persistence", "info", "workflow recorded", {})
+            journal.note("persistence", "debug", "not asked for", {})
+        journal.note("persistence", "warning", "a warning", {})
+        journal.set_up("info", stream=stream, library="fake_journal")
+    assert [sent["PRIORITY"] for sent in library.sent] == ["6"] * 10 + ["4"]
+
+
 def test_a_process_that_learns_its_id_says_it_from_then_on(library: Library) -> None:
     journal.identify("engine-7")
     LOG.info("x")

@@ -56,8 +56,8 @@ async def records_of_one_workflow(
         async with asyncio.timeout(30):
             async for _ in client.watch(submitted.workflow_id):
                 pass
-            wanted = "end of workflow recorded"
-            while wanted not in {record.getMessage() for record in caplog.records}:
+            wanted = {"end of workflow recorded", "workflow failed"}
+            while not wanted <= {record.getMessage() for record in caplog.records}:
                 await asyncio.sleep(0)
     found = [r for r in caplog.records if r.__dict__.get("workflow_id") == submitted.workflow_id]
     return submitted.workflow_id, found
