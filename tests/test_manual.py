@@ -279,3 +279,20 @@ def test_how_a_value_is_completed_has_been_decided(command: commands.Command) ->
 
 def test_only_what_is_generated_is_in_its_folders() -> None:
     assert {path.parent.name for path in generated()} == {"man", "completion"}
+
+
+# --- on a host ------------------------------------------------------------------------------------
+
+DOCUMENTS = [ROOT / "README.md", PACKAGING / "container" / "README.md", *FRAMES]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_document_names_only_packages_and_units_that_there_are(document: Path) -> None:
+    text = document.read_text().replace("\\\n", " ")
+    control = (ROOT / "debian" / "control").read_text()
+    packages = set(re.findall(r"(?m)^Package: (\S+)$", control))
+    installed = re.findall(r"apt install ([a-z0-9 -]+)", text)
+    assert {name for names in installed for name in names.split()} <= packages
+    units = {path.name for path in (ROOT / "systemd").iterdir()}
+    named = re.findall(r"(?:systemctl \w+(?: --now)?|journalctl -u) (gleitzeit[\w.-]*@?)", text)
+    assert {name.rstrip(".") for name in named} <= units | {name.removesuffix(".service") for name in units}
