@@ -85,3 +85,28 @@ def test_options_are_understood_before_and_after_the_command() -> None:
     runner().invoke(group, ["--json", "--token", "t", "show", "--hub", "a", "--hub-url", "b"], obj=Options())
     runner().invoke(group, ["--hub", "a", "show", "--hub", "b"], obj=Options())
     assert seen == [(["a", "b"], "t", True), (["a", "b"], "t", True), (["b"], None, False)]
+
+
+def test_where_the_host_has_a_token_its_hub_is_used_with_it(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    options = Options(environment={}, config_files=(), installed_token=token)
+    assert options.hubs() == []
+    assert options.secret() is None
+    token.write_text("host\n")
+    assert options.hubs() == ["http://localhost:8000"]
+    assert options.secret() == "host"
+    assert Options(token="t", environment={}, config_files=(), installed_token=token).secret() == "t"
+
+
+def test_a_token_that_a_person_may_not_read_is_an_error_unless_he_has_named_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("host\n")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    options = Options(environment={}, config_files=(), installed_token=token)
+    assert options.hubs() == ["http://localhost:8000"]
+    with pytest.raises(ConfigError, match="group gleitzeit"):
+        options.secret()
+    options.hub_urls = ["http://localhost:9000"]
+    assert options.secret() is None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 
-from gleitzeitd.runtime.hub_address import inherited_sockets, is_loopback, names_loopback
+import pytest
+
+from gleitzeitd.machines.hub import Settings
+from gleitzeitd.runtime.hub_address import inherited_sockets, is_loopback, names_loopback, unused_address
 
 
 def test_loopback_is_known_in_all_its_spellings():
@@ -39,3 +43,20 @@ asyncio.run(main())
 
 def test_a_socket_that_systemd_hands_over_is_used_instead_of_the_settings():
     subprocess.run([sys.executable, "-c", _INHERITING], check=True, timeout=30, close_fds=True)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "unused"),
+    [
+        ("127.0.0.1", 8000, ""),  # nobody has chosen it
+        ("0.0.0.0", 8000, "0.0.0.0:8000"),
+        ("127.0.0.1", 9000, "127.0.0.1:9000"),
+        ("127.0.0.1", 0, ""),
+    ],
+)
+def test_an_address_that_systemd_does_not_listen_on_is_noticed(host: str, port: int, unused: str) -> None:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        actual = listening.getsockname()[1]
+        settings = Settings(host=host, port=port or actual)
+        assert unused_address(settings, Settings(), [listening]) == unused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
@@ -114,6 +115,48 @@ def test_the_reference_of_all_roles_is_one_file_without_a_hub_to_connect_to(
     sections = set(tomllib.loads(out))
     assert {"hub", "persistence", "sqlite", "queue_manager", "log"} <= sections
     assert not {"connection", "provider"} & sections
+
+
+def test_an_instance_reads_its_own_file_and_says_which_one_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = importlib.import_module("gleitzeitd.config.files")
+    monkeypatch.setattr(files.config_files, "__kwdefaults__", {"instance": "", "directory": tmp_path})
+    monkeypatch.setattr(files.instance_file, "__defaults__", (tmp_path,))
+    code, _, err = said(capsys, "execution-engine", "big", "--check-config")
+    assert code == 2
+    assert f"{tmp_path}/execution-engine/big.toml: does not exist" in err
+    assert err.count("\n") == 1
+    (tmp_path / "execution-engine" / "big.d").mkdir(parents=True)
+    (tmp_path / "execution-engine" / "big.toml").touch()
+    (tmp_path / "execution-engine" / "big.d" / "a.toml").write_text("[execution_engine]\nslots = 3\n")
+    (tmp_path / "execution-engine.toml").write_text("[execution_engine]\nslots = 9\n")
+    code, out, _ = said(capsys, "execution-engine", "big", "--print-config", "--effective")
+    assert (code, tomllib.loads(out)["execution_engine"]["slots"]) == (0, 3)
+
+    code, _, err = said(capsys, "provider", "mine", "--check-config")
+    assert code == 2
+    assert f"{tmp_path}/providers/mine.toml: does not exist, and no provider is called 'mine'" in err
+    assert 'module = "package.module:Class"' in err
+    assert err.count("\n") == 1
+
+
+def test_a_provider_of_ones_own_is_named_in_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.toml"
+    arguments = ["provider", "mine", "--print-config", "--effective", "--config", str(file)]
+    file.write_text('[provider]\nmodule = "gleitzeitd.providers.shell:ShellProvider"\ncapacity = 3\n')
+    code, out, _ = said(capsys, *arguments)
+    assert (code, tomllib.loads(out)["provider"]["capacity"]) == (0, 3)
+    file.write_text("[provider]\ncapacity = 3\n")
+    assert f"{file}: names no class" in said(capsys, *arguments)[2]
+    file.write_text("[provider]\nmodule = 3\n")
+    assert f"{file}:2: provider.module: expected text" in said(capsys, *arguments)[2]
+    file.write_text('[provider]\nmodule = "no.such:Class"\n')
+    assert "there is no module no" in said(capsys, *arguments)[2]
+    file.write_text("[provider\n")
+    assert f"{file}:1" in said(capsys, *arguments)[2]
 
 
 def test_help_names_every_role_and_version_the_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from gleitzeitd.errors import ConfigError
-from gleitzeitd.runtime.security import find_token
+from gleitzeitd.runtime.security import find_token, why_unreadable
 
 
 def test_the_credential_comes_before_the_variable_and_that_before_the_file(tmp_path: Path) -> None:
@@ -35,3 +36,29 @@ def test_a_file_without_a_token_is_named(content: bytes | None, why: str, tmp_pa
     with pytest.raises(ConfigError, match=rf"{file}: .*{why}") as caught:
         find_token(str(file), {})
     assert "lines" not in str(caught.value)  # never the token itself
+
+
+def test_the_token_of_the_host_comes_last_and_only_where_it_can_be_read(tmp_path: Path) -> None:
+    installed = tmp_path / "token"
+    assert find_token("", {}, installed) is None
+    installed.write_text("host\n")
+    assert find_token("", {}, installed) == "host"
+    assert find_token("", {"GLEITZEIT_TOKEN": "variable"}, installed) == "variable"
+
+
+def test_who_may_not_read_the_token_of_the_host_is_told_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "token"
+    assert why_unreadable(file) is None  # there is none
+    file.write_text("host")
+    assert why_unreadable(file) is None
+    monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setattr("getpass.getuser", lambda: "anna")
+    monkeypatch.setattr("grp.getgrnam", lambda _: SimpleNamespace(gr_mem=["otto"]))
+    assert "you are not in group gleitzeit: ask root for `adduser anna gleitzeit`" in str(
+        why_unreadable(file)
+    )
+    monkeypatch.setattr("grp.getgrnam", lambda _: SimpleNamespace(gr_mem=["anna"]))
+    assert "log in again" in str(why_unreadable(file))
+    assert find_token("", {}, file) is None
