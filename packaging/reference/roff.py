@@ -20,6 +20,7 @@ _DEFINED = re.compile(r"\n:(?= {3})")
 _INLINE = re.compile(r"`(?P<literal>[^`]+)`|\*\*(?P<strong>[^*]+)\*\*|(?<!\w)\*(?P<place>[^*\s][^*]*)\*")
 _COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
 _SENTENCE = re.compile(r"(?<=[.?:!]) (?=[A-Z`*\"(])")
+_LONG_NAME = 28
 _UNBROKEN = 32
 """Characters of a literal that stay on one line."""
 _GAP = "\x00"
@@ -40,10 +41,13 @@ def page(source: str, *, version: str) -> str:
     if not source.isascii():
         raise ValueError(f"{title}: {next(c for c in source if not c.isascii())!r} is not ASCII")
     name, section, about = found.groups()
-    heading = f'.TH {name.upper()} {section} "" "{version}" "Gleitzeit"'.replace("-", r"\-")
+    # Three columns; a long name needs those at both sides.
+    manual = "Gleitzeit" if len(name) < _LONG_NAME else ""
+    heading = f'.TH {name.upper()} {section} "" "{version}" "{manual}"'.replace("-", r"\-")
     head = [
         r".\" Made by ./dev reference; what it is made from is in packaging/manual and in the code.",
         heading,
+        ".nr HY 0",  # no hyphenation from the next heading on, which would undo .nh
         ".nh",
         ".ad l",
         ".SH NAME",
@@ -177,7 +181,9 @@ def _inline(text: str) -> str:
         else:
             out += _literal(found["literal"] or found["strong"])
         end = found.end()
-    return out + _escaped(text[end:])
+    out += _escaped(text[end:])
+    # Inside a word the mark would mean the opposite: break here.
+    return re.sub(r"(?<=[^\s\x00(])\\f([BI])\\%", r"\\f\1", out)
 
 
 def _literal(text: str) -> str:
