@@ -160,7 +160,7 @@ def _user() -> str:
 
 def database(options: Options) -> Iterator[Finding]:
     """Whether the database of this host is whole, and has room to grow."""
-    from gleitzeitd.runtime.backup import quick_check
+    from gleitzeitd.runtime.backup import quick_check, size_of
 
     try:
         file = configured_database(options)
@@ -183,7 +183,7 @@ def database(options: Options) -> Iterator[Finding]:
     if damage:
         yield problem("database", damage, "gleitzeit restore --help")
     else:
-        yield ok("database", f"{file} is whole, {size(file.stat().st_size)}")
+        yield ok("database", f"{file} is whole, {size(size_of(file))}")
 
 
 def _room(file: Path) -> Iterator[Finding]:

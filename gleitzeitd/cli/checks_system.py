@@ -113,7 +113,8 @@ def clocks(components: Sequence[ComponentInfo]) -> Iterator[Finding]:
         yield warning("clocks", text, f"timedatectl set-ntp true, on {host}")
     if not off:
         most = max(abs(each.clock_offset or 0.0) for each in known)
-        yield ok("clocks", f"within {duration(most)} of the hub's, as far as the network lets one tell")
+        how = f"differ from the hub's by {duration(most)} at most" if most else "agree with the hub's"
+        yield ok("clocks", f"{how}, as far as the network lets one tell")
 
 
 async def work(client: Client, components: Sequence[ComponentInfo]) -> list[Finding]:

@@ -19,7 +19,7 @@ SECONDS = 10.0
 """For an answer of systemctl."""
 _PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,Result,NRestarts,MainPID,"
-    "Environment,Type,ConditionResult"
+    "Environment,Type,ConditionResult,ConditionTimestampMonotonic"
 )
 
 
@@ -87,7 +87,9 @@ def unit_from(block: str) -> Unit | None:
         restarts=_number(values.get("NRestarts", "")),
         process_id=_number(values.get("MainPID", "")),
         kind=values.get("Type", ""),
-        conditions_hold=values.get("ConditionResult", "yes") != "no",
+        # Of a unit that nobody has started yet, systemd says "no".
+        conditions_hold=values.get("ConditionResult", "yes") != "no"
+        or values.get("ConditionTimestampMonotonic", "0") == "0",
         environment=values.get("Environment", ""),
     )
 

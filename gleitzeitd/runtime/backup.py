@@ -72,7 +72,7 @@ def back_up(database: Path, target: Path, *, replace: bool = False) -> Contents:
         raise StoreError(f"{target} is no file that could be replaced")
     if _is_same(database, target):
         raise StoreError(f"{target} is the database itself")
-    with _reading(database) as source, _new_file_beside(target, _size(database)) as partial:
+    with _reading(database) as source, _new_file_beside(target, size_of(database)) as partial:
         _copy(source, partial, database)
         contents = _examined(partial, target)
         _keep(partial, target, replace=replace)
@@ -190,10 +190,10 @@ def _examined(file: Path, name: Path) -> Contents:
         (schema,) = db.execute("PRAGMA user_version").fetchone()
         (tasks,) = db.execute("SELECT count(*) FROM task").fetchone()
         workflows = sqlite_read.counts(db)
-    return Contents(file=name, size=_size(file), schema=schema, workflows=workflows, tasks=tasks)
+    return Contents(file=name, size=size_of(file), schema=schema, workflows=workflows, tasks=tasks)
 
 
-def _size(file: Path) -> int:
+def size_of(file: Path) -> int:
     """Bytes of a database with its log."""
     log = file.with_name(f"{file.name}-wal")
     return file.stat().st_size + (log.stat().st_size if log.exists() else 0)

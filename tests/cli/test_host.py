@@ -32,6 +32,13 @@ def test_a_unit_that_does_not_exist_is_none() -> None:
     assert host.unit_from("Id=x.service\nLoadState=not-found\nActiveState=inactive\n") is None
 
 
+def test_a_unit_that_was_never_started_has_no_condition_that_does_not_hold() -> None:
+    never = host.unit_from(f"{BLOCK}ConditionResult=no\nConditionTimestampMonotonic=0\n")
+    tried = host.unit_from(f"{BLOCK}ConditionResult=no\nConditionTimestampMonotonic=12\n")
+    assert never is not None and never.conditions_hold
+    assert tried is not None and not tried.conditions_hold
+
+
 def test_the_units_of_instances_have_their_names() -> None:
     assert host.unit_of("hub") == "gleitzeit-hub.service"
     assert host.unit_of("provider", "python") == "gleitzeit-provider@python.service"
