@@ -365,14 +365,14 @@ def _provider(name: str, module: str = "") -> _Wanted:
 def _serve(plan: Plan, parts: list[Part]) -> int:
     # All imports are here or above: an upgrade may replace files while this process runs.
     from gleitzeitd.runtime.daemon import supervise
+    from gleitzeitd.runtime.identity import own_unit
     from gleitzeitd.runtime.systemd import Notifier
 
     settings = parts[0].loaded.settings
-    component_id = settings["connection"].component_id if "connection" in settings else ""
     journal.set_up(
         settings["log"].level,
         role=ALL if len(parts) > 1 else parts[0].role.value,
-        component_id=component_id,
+        identifier=own_unit(plan.environment),
         records_per_second=settings["log"].records_per_second,
     )
     unchosen = [

@@ -19,8 +19,10 @@ TEMPLATES = {
     "gleitzeit-execution-engine@.service": Role.EXECUTION_ENGINE,
     "gleitzeit-provider@.service": Role.PROVIDER,
 }
-DAEMONS = {f"gleitzeit-{role.file_name}.service": role for role in ROLES if role is not Role.PROVIDER}
-DAEMONS |= TEMPLATES
+DAEMONS: dict[str, Role] = {
+    **{f"gleitzeit-{role.file_name}.service": role for role in ROLES if role is not Role.PROVIDER},
+    **TEMPLATES,
+}
 OTHERS = {"gleitzeit.service", "gleitzeit-keygen.service"}
 RUNS_USER_CODE = {"gleitzeit-provider@.service"}
 EXPOSURE, EXPOSURE_OF_USER_CODE = 1.5, 2.5

@@ -79,6 +79,7 @@ def set_up(
     *,
     role: str = "",
     component_id: str = "",
+    identifier: str = "",
     records_per_second: int = 0,
     stream: TextIO | None = None,
     library: str = "systemd.journal",
@@ -86,7 +87,8 @@ def set_up(
     """Send all records of this process to the journal, if ``stream`` (standard error) is connected to it,
     and else to ``stream``. Repeating it replaces what was set up before.
 
-    ``role`` is that of the process, "all" if it plays several. ``library`` is the module that speaks to the
+    ``role`` is that of the process, "all" if it plays several. ``identifier`` stands before each line of
+    ``journalctl``: the name of the unit, where there is one. ``library`` is the module that speaks to the
     journal; where it is not installed, the journal reads lines with priorities.
     """
     stream = stream or sys.stderr
@@ -94,7 +96,7 @@ def set_up(
     if not under_journal(stream, os.environ):
         write = partial(_write_line, stream, _terminal if _is_coloured(stream) else _plain)
     elif (send := _sender(library)) is not None:
-        write = partial(_send, send, fixed, partial(_write_line, stream, prefixed))
+        write = partial(_send, send, identifier, fixed, partial(_write_line, stream, prefixed))
     else:
         write = partial(_write_line, stream, prefixed)
     global _budget  # noqa: PLW0603 - as logging's own state, there is one of it in a process
@@ -201,6 +203,7 @@ def _sender(library: str) -> Send | None:
 
 def _send(
     send: Send,
+    identifier: str,
     fixed: Mapping[str, str],
     otherwise: Callable[[logging.LogRecord], None],
     record: logging.LogRecord,
@@ -215,7 +218,7 @@ def _send(
             CODE_LINE=record.lineno,
             CODE_FUNC=record.funcName,
             PRIORITY=str(priority(record)),
-            SYSLOG_IDENTIFIER="gleitzeitd",
+            SYSLOG_IDENTIFIER=identifier or "gleitzeitd",
             LOGGER=record.name,
             **{_field(key): _utf8(_value(value)) for key, value in fields.items() if value != ""},
         )
