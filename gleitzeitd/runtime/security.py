@@ -6,6 +6,7 @@ import getpass
 import grp
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +41,10 @@ def find_token(token_file: str, environment: Mapping[str, str], installed: Path 
     directory = environment.get("CREDENTIALS_DIRECTORY", "")
     if directory:
         credential = Path(directory) / "token"
-        if credential.exists():
-            return read_token(credential)
+        # Commands of ExecReload= may not look into it; the same token is in the other file.
+        with suppress(PermissionError):
+            if credential.exists():
+                return read_token(credential)
     from_environment = environment.get("GLEITZEIT_TOKEN", "").strip()
     if from_environment:
         return checked_token(from_environment, "GLEITZEIT_TOKEN")

@@ -62,3 +62,14 @@ def test_who_may_not_read_the_token_of_the_host_is_told_what_to_do(
     monkeypatch.setattr("grp.getgrnam", lambda _: SimpleNamespace(gr_mem=["anna"]))
     assert "log in again" in str(why_unreadable(file))
     assert find_token("", {}, file) is None
+
+
+def test_credentials_that_a_command_of_the_unit_may_not_look_into_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "token").write_text("host")
+    monkeypatch.setattr(Path, "exists", refuse)
+    assert find_token("", {"CREDENTIALS_DIRECTORY": "/run/credentials/x"}, tmp_path / "token") == "host"
