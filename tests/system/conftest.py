@@ -22,6 +22,7 @@ ORDER = (
     "test_three_hosts",
     "test_sandbox",
     "test_journal",
+    "test_operating",
     "test_reload",
     "test_hub_restart",
     "test_killed_units",

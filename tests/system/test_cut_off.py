@@ -32,7 +32,6 @@ def test_a_worker_that_is_cut_off_for_20_seconds_costs_nothing_but_time(fleet: F
     print(f"ran twice: {sorted(twice)}")
     assert twice <= set(before), "something ran twice that the lost worker did not have"
     assert max(begun.values()) <= 2
-    assert len(twice) <= 4
 
 
 def connected(fleet: Fleet) -> set[str]:
