@@ -123,7 +123,9 @@ def token(options: Options, files: Sequence[Path] = TOKENS) -> Iterator[Finding]
     try:
         ours = options.secret()
     except ConfigError as found:
-        yield problem("token", str(found), f"join the group: adduser {_user()} gleitzeit, and log in again")
+        yield problem(
+            "token", str(found), f"join the group: usermod -aG gleitzeit {_user()}, and log in again"
+        )
         return
     exposed = False
     for file in files:
@@ -140,7 +142,7 @@ def token(options: Options, files: Sequence[Path] = TOKENS) -> Iterator[Finding]
         if not exposed:
             yield ok("token", "this user has one" + (f"; it is in {present[0]}" if present else ""))
     elif present:
-        join = f"join the group: adduser {_user()} gleitzeit, and log in again"
+        join = f"join the group: usermod -aG gleitzeit {_user()}, and log in again"
         yield warning("token", f"{present[0]} is there, and not used by this user", join)
     else:
         yield ok("token", "none: without one a hub serves its own host only")

@@ -70,7 +70,9 @@ def why_unreadable(file: Path = TOKEN_FILE) -> str | None:
         members = []
     if user in members:
         return f"{file}: you are in group {GROUP}, but were not yet when you logged in: log in again"
-    return f"{file}: you are not in group {GROUP}: ask root for `adduser {user} {GROUP}`, then log in again"
+    return (
+        f"{file}: you are not in group {GROUP}: ask root for `usermod -aG {GROUP} {user}`, then log in again"
+    )
 
 
 def read_token(file: Path) -> str:

@@ -56,7 +56,7 @@ def test_who_may_not_read_the_token_of_the_host_is_told_what_to_do(
     monkeypatch.setattr("os.access", lambda *_: False)
     monkeypatch.setattr("getpass.getuser", lambda: "anna")
     monkeypatch.setattr("grp.getgrnam", lambda _: SimpleNamespace(gr_mem=["otto"]))
-    assert "you are not in group gleitzeit: ask root for `adduser anna gleitzeit`" in str(
+    assert "you are not in group gleitzeit: ask root for `usermod -aG gleitzeit anna`" in str(
         why_unreadable(file)
     )
     monkeypatch.setattr("grp.getgrnam", lambda _: SimpleNamespace(gr_mem=["anna"]))
