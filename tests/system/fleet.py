@@ -87,6 +87,11 @@ def install_worker(host: Host, packages: Path) -> None:
     host.apt("install", *host.copy_packages(packages, *WORKER_PACKAGES))
 
 
+def install_at_once(hosts: Hosts, packages: Path) -> None:
+    """The hub's host and its workers, which do not know of each other yet."""
+    at_once(lambda host: (install_all if host is hosts.hub else install_worker)(host, packages), hosts.all)
+
+
 def open_hub(host: Host) -> None:
     """Let the hub listen on the network too."""
     listen = f"[Socket]\nListenStream={host.address}:{PORT}\n"
@@ -102,12 +107,14 @@ def token_of(host: Host) -> str:
 
 
 def join(host: Host, token: str, hub: str) -> None:
-    """Let its engine and its providers work for the hub on another host, from their next start on."""
+    """Let its engine and its providers work for the hub on another host."""
     host.put("/etc/credstore/gleitzeit.token", f"{token}\n", mode="0600")
     setting = f'[connection]\nhub_urls = ["http://{hub}:{PORT}"]\n'
     host.put("/etc/gleitzeit/execution-engine.d/10-hub.toml", setting)
     for name in WORKER_PROVIDERS:
         host.put(f"/etc/gleitzeit/providers/{name}.d/10-hub.toml", setting)
+    units = ["gleitzeit-execution-engine", *(f"gleitzeit-provider@{name}" for name in WORKER_PROVIDERS)]
+    host.systemctl("restart", *units)
 
 
 @contextmanager
@@ -153,20 +160,14 @@ class Fleet:
     def made_of(cls, hosts: Hosts, packages: Path) -> Self:
         """Install everything, run the first workflow on the first host, and let the others join it."""
         hub = hosts.hub
-        with step("apt install on the hub's host"):
-            install_all(hub, packages)
+        with step("apt install on three hosts at once"):
+            install_at_once(hosts, packages)
         begun = time.monotonic()
         ran = hub.asked("run", f"{EXAMPLES}/hello.yaml")
         took = time.monotonic() - begun
         say("the first workflow after apt", took)
-        with step("open the hub"):
+        with step("the hub listens, and two workers join"):
             open_hub(hub)
-        token = token_of(hub)
-
-        def enlist(host: Host) -> None:
-            join(host, token, hub.name)
-            install_worker(host, packages)
-
-        with step("two workers join, and apt install there"):
-            at_once(enlist, hosts.workers)
+            token = token_of(hub)
+            at_once(lambda host: join(host, token, hub.name), hosts.workers)
         return cls(hosts=hosts, packages=packages, first_run_seconds=took, first_run_id=ran["workflow_id"])

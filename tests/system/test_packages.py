@@ -46,17 +46,8 @@ def verdict(packages: Path, name: str, command: Sequence[str | Path]) -> str:
 @pytest.mark.skipif(not shutil.which("lintian"), reason="lintian is not installed")
 def test_lintian_finds_nothing_that_is_not_overridden(packages: Path) -> None:
     (changes,) = packages.glob("*.changes")
-    options = [
-        "--display-info",
-        "--display-experimental",
-        "--pedantic",
-        "--fail-on=error,warning,info,pedantic",
-    ]
-    said = verdict(packages, "lintian", ["lintian", *options, "--allow-root", changes])
-    findings = [
-        line for line in said.splitlines() if not line.startswith(("N:", "warning: running with root"))
-    ]
-    assert findings == []
+    options = ["--allow-root", "--display-info", "--display-experimental", "--pedantic"]
+    assert verdict(packages, "lintian", ["lintian", *options, changes]) == ""
 
 
 @pytest.mark.skipif(
