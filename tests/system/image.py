@@ -64,12 +64,14 @@ def base_image(release: str) -> Iterator[Path]:
     image = cache_folder() / f"{release}-{year}W{week:02}-{listed}"
     image.parent.mkdir(parents=True, exist_ok=True)
     with lock_of(image) as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        if not image.is_dir():
-            with step(f"base image of {release}"):
-                _make(release, image)
-            _remove_older(release, image)
         fcntl.flock(held, fcntl.LOCK_SH)
+        if not image.is_dir():
+            fcntl.flock(held, fcntl.LOCK_EX)
+            if not image.is_dir():
+                with step(f"base image of {release}"):
+                    _make(release, image)
+                _remove_older(release, image)
+            fcntl.flock(held, fcntl.LOCK_SH)
         yield image
 
 

@@ -26,8 +26,10 @@ from tests.system.progress import step
 from tests.system.workflows import counted, new_id, runs
 
 TASKS = 40
-LEFT_BEHIND = ("/root/", "/var/log/", "/var/cache/", "/var/lib/apt/", "/proc/", "/sys/", "/run/")
+OF_OTHERS = ("/root", "/var/log", "/var/cache", "/var/lib/apt", "/proc", "/sys", "/run")
 """Where others keep what they know of us: apt its archives and lists, dpkg and the journal their logs."""
+OF_THE_ADMINISTRATOR = ("/etc/systemd/system/gleitzeit-hub.socket.d",)
+"""Made by this test, as an administrator would."""
 
 
 @dataclass(frozen=True)
@@ -96,21 +98,16 @@ def test_removal_ends_what_runs_and_keeps_what_was_done(pair: Pair) -> None:
     assert hub.daemons() == []
     assert hub.failed() == []
     hub.run("test", "-s", "/var/lib/gleitzeit/persistence/gleitzeit.db")
-    install_all(hub, pair.packages)
-    assert "completed" in hub.gleitzeit("run", f"{EXAMPLES}/hello.yaml")
-    assert len(hub.asked("list")["workflows"]) >= 2
 
 
 def test_purge_leaves_nothing_but_the_user(pair: Pair) -> None:
     at_once(lambda host: host.apt("purge", "gleitzeit*"), pair.hosts.all)
     for host in pair.hosts.all:
         assert host.said("getent", "passwd", "gleitzeit")
-        skipped = " ".join(f"-path {folder.rstrip('/')} -prune -o" for folder in LEFT_BEHIND)
+        skipped = " ".join(f"-path {folder} -prune -o" for folder in (*OF_OTHERS, *OF_THE_ADMINISTRATOR))
         left = host.shell(f"find / -xdev {skipped} -iname '*gleitzeit*' -print").stdout.split()
-        ours = [path for path in left if not path.startswith("/etc/systemd/system/gleitzeit-hub.socket.d")]
-        assert ours == [], host.name
-        units = host.said("systemctl", "list-units", "--all", "--no-legend", "--plain", "gleitzeit*")
-        assert units == ""
+        assert left == [], host.name
+        assert host.said("systemctl", "list-units", "--all", "--no-legend", "--plain", "gleitzeit*") == ""
 
 
 def test_an_installation_after_purge_is_as_good_as_the_first(pair: Pair) -> None:
