@@ -177,6 +177,13 @@ class CancelWorkflow(Change):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteWorkflow(Change):
+    """It has ended, and nothing of it is kept."""
+
+    workflow_id: WorkflowId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChangePriority(Change):
     """Of tasks that do not run yet."""
 

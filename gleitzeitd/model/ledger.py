@@ -324,6 +324,8 @@ class ShardRow:
     resolver_epoch: int = 0
     queue_manager: str = ""
     queue_manager_epoch: int = 0
+    horizon: int = 0
+    """Up to this number entries may be missing: those of deleted workflows. Over it numbers are dense."""
 
     def epoch(self, role: Role) -> int:
         """Of the shard's owner of that role; 0 if there never was one."""
@@ -410,4 +412,12 @@ class Rows(Protocol):
 
     def append(self, fact: Fact) -> None:
         """Keep a feed entry."""
+        ...
+
+    def delete_workflow(self, row: WorkflowRow, at: str) -> None:
+        """Nothing of it is found any more, but for :meth:`was_deleted`; ``at`` is the wall clock."""
+        ...
+
+    def was_deleted(self, workflow_id: WorkflowId, correlation_id: str) -> bool:
+        """Whether a workflow of this id was deleted lately that was submitted in this chain of events."""
         ...

@@ -192,7 +192,7 @@ class LedgerPerformer(Performer):
 
     async def _feed(self, query: QueryData, _: list[Json]) -> _Page:
         shard, audience = _shard(query), _audience(query)
-        facts = await self._store.feed(shard, audience, max(_position(query), 0), query.limit)
+        facts, horizon = await self._store.feed(shard, audience, max(_position(query), 0), query.limit)
         items: list[Json] = []
         weight = 0
         for fact in facts:

@@ -68,9 +68,11 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def feed(self, shard: Shard, audience: Audience, after: int, limit: int) -> list[Fact]:
+    async def feed(
+        self, shard: Shard, audience: Audience, after: int, limit: int
+    ) -> tuple[list[Fact], int]:
         """Entries of a shard with numbers over ``after``, in order, that the audience follows; NONE are the
-        watchers, who follow all.
+        watchers, who follow all. And the shard's horizon at that time: up to it entries may be missing.
 
         The results of ``task_completed`` entries are in their bodies.
         """
@@ -120,6 +122,23 @@ class Store(ABC):
         """What these tasks wrote in their last attempt that has ended; of all, if ``task_ids`` is empty.
 
         Those that wrote nothing are left out.
+        """
+
+    @abstractmethod
+    async def finished(self, *, before: str, keep: int | None, spare: str, limit: int) -> list[WorkflowId]:
+        """Workflows that may be deleted, oldest ending first: those that ended before ``before``, and of
+        those that ended before ``spare`` the ones that are not among the newest ``keep`` endings.
+
+        Times are ISO 8601 UTC, as :meth:`commit` was given them; empty is before all. ``keep`` of None has
+        no bound.
+        """
+
+    @abstractmethod
+    async def sweep(self, rows: int, forget: str) -> int:
+        """Give back what deleted workflows have left behind, in one transaction of at most about ``rows``
+        rows, and forget deletions from before ``forget``; how many rows that were. 0: nothing is left.
+
+        It is bounded in time, too, and need not be durable when this returns: what is undone is done again.
         """
 
     @abstractmethod

@@ -7,6 +7,7 @@ exception on the way leaves everything as it was. What is read is a copy too; JS
 from __future__ import annotations
 
 import copy
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -46,8 +47,22 @@ class _Tables:
     values: dict[tuple[TaskKey, Value], Json] = field(default_factory=dict)
     shards: list[ShardRow] = field(default_factory=lambda: [ShardRow(shard=Shard(n)) for n in range(SHARDS)])
     feeds: list[list[Fact]] = field(default_factory=lambda: [[] for _ in range(SHARDS)])
-    """Of each shard: numbers are dense and begin with 1, so number n is at n - 1."""
+    """Of each shard, in order."""
     histories: dict[WorkflowId, list[Fact]] = field(default_factory=dict)
+    deleted: dict[tuple[WorkflowId, str], str] = field(default_factory=dict)
+    """When, by id and correlation id."""
+
+
+    def forget(self, workflow_id: WorkflowId) -> None:
+        """All that is kept of a workflow."""
+        row = self.workflows.pop(workflow_id, None)
+        if row is None:
+            return
+        for key in [TaskKey(workflow_id, task_id) for task_id in self.tasks.pop(workflow_id, {})]:
+            for kind in Value:
+                self.values.pop((key, kind), None)
+        self.histories.pop(workflow_id, None)
+        self.feeds[row.shard] = [fact for fact in self.feeds[row.shard] if fact.workflow_id != workflow_id]
 
 
 class _Transaction(Rows):
@@ -64,14 +79,19 @@ class _Transaction(Rows):
         self._put_tasks: dict[TaskKey, TaskRow] = {}
         self._put_workflows: dict[WorkflowId, WorkflowRow] = {}
         self._put_shards: dict[Shard, ShardRow] = {}
+        self.deleted: dict[WorkflowId, dict[str, str]] = {}
+        """When, by id and correlation id: what the tables have of these workflows is gone."""
+
+    def _kept(self, workflow_id: WorkflowId) -> dict[TaskId, TaskRow]:
+        return {} if workflow_id in self.deleted else self._tables.tasks.get(workflow_id, {})
 
     def _current(self, key: TaskKey) -> TaskRow | None:
-        return self._tasks.get(key) or self._tables.tasks.get(key.workflow_id, {}).get(key.task_id)
+        return self._tasks.get(key) or self._kept(key.workflow_id).get(key.task_id)
 
     def task(self, key: TaskKey) -> TaskRow | None:
         row = self._tasks.get(key)
         if row is None:
-            kept = self._tables.tasks.get(key.workflow_id, {}).get(key.task_id)
+            kept = self._kept(key.workflow_id).get(key.task_id)
             if kept is None:
                 return None
             row = self._tasks[key] = replace(kept)
@@ -81,7 +101,7 @@ class _Transaction(Rows):
         self._tasks[row.key] = self._put_tasks[row.key] = row
 
     def open_tasks(self, workflow_id: WorkflowId) -> list[TaskRow]:
-        kept = self._tables.tasks.get(workflow_id, {})
+        kept = self._kept(workflow_id)
         keys = [TaskKey(workflow_id, task_id) for task_id in kept]
         keys += [key for key in self._put_tasks if key.workflow_id == workflow_id and key.task_id not in kept]
         found = []
@@ -97,7 +117,9 @@ class _Transaction(Rows):
 
     def value(self, key: TaskKey, kind: Value) -> Json:
         place = (key, kind)
-        return self._values[place] if place in self._values else self._tables.values.get(place)
+        if place in self._values or key.workflow_id in self.deleted:
+            return self._values.get(place)
+        return self._tables.values.get(place)
 
     def put_value(self, key: TaskKey, kind: Value, value: Json) -> None:
         self._values[key, kind] = value
@@ -105,7 +127,7 @@ class _Transaction(Rows):
     def workflow(self, workflow_id: WorkflowId) -> WorkflowRow | None:
         row = self._workflows.get(workflow_id)
         if row is None:
-            kept = self._tables.workflows.get(workflow_id)
+            kept = None if workflow_id in self.deleted else self._tables.workflows.get(workflow_id)
             if kept is None:
                 return None
             row = self._workflows[workflow_id] = replace(kept)
@@ -126,9 +148,27 @@ class _Transaction(Rows):
     def append(self, fact: Fact) -> None:
         self._facts.append(fact)
 
+    def delete_workflow(self, row: WorkflowRow, at: str) -> None:
+        workflow_id = row.workflow_id
+        self.deleted.setdefault(workflow_id, {})[row.correlation_id] = at
+        for rows in (self._workflows, self._put_workflows):
+            rows.pop(workflow_id, None)
+        for tasks in (self._tasks, self._put_tasks):
+            for key in [key for key in tasks if key.workflow_id == workflow_id]:
+                del tasks[key]
+        self._values = {x: value for x, value in self._values.items() if x[0].workflow_id != workflow_id}
+        self._facts = [fact for fact in self._facts if fact.workflow_id != workflow_id]
+
+    def was_deleted(self, workflow_id: WorkflowId, correlation_id: str) -> bool:
+        here = self.deleted.get(workflow_id, {})
+        return correlation_id in here or (workflow_id, correlation_id) in self._tables.deleted
+
     def keep(self) -> None:
         """Put everything in place. Nothing in here can fail half-way."""
         tables = self._tables
+        for workflow_id, chains in self.deleted.items():
+            tables.forget(workflow_id)
+            tables.deleted.update({(workflow_id, chain): at for chain, at in chains.items()})
         tables.workflows.update(self._put_workflows)
         for key, row in self._put_tasks.items():
             tables.tasks.setdefault(key.workflow_id, {})[key.task_id] = row
@@ -181,9 +221,13 @@ class MemoryStore(Store):
         ]
         return sorted(rows, key=lambda row: row.workflow_id)
 
-    async def feed(self, shard: Shard, audience: Audience, after: int, limit: int) -> list[Fact]:
-        entries = islice(self._tables.feeds[shard], max(after, 0), None)
-        return list(islice((fact for fact in entries if not audience or fact.audience & audience), limit))
+    async def feed(
+        self, shard: Shard, audience: Audience, after: int, limit: int
+    ) -> tuple[list[Fact], int]:
+        feed = self._tables.feeds[shard]
+        entries = islice(feed, bisect_right(feed, after, key=lambda fact: fact.stamp.number), None)
+        followed = (fact for fact in entries if not audience or fact.audience & audience)
+        return list(islice(followed, limit)), self._tables.shards[shard].horizon
 
     async def history(self, workflow_id: WorkflowId, after: int, limit: int) -> list[Fact]:
         entries = (fact for fact in self._tables.histories.get(workflow_id, []) if fact.stamp.number > after)
@@ -275,6 +319,25 @@ class MemoryStore(Store):
         if not task_ids:
             return list(rows.values())
         return [rows[task_id] for task_id in dict.fromkeys(task_ids) if task_id in rows]
+
+    async def finished(self, *, before: str, keep: int | None, spare: str, limit: int) -> list[WorkflowId]:
+        ended = [row for row in self._tables.workflows.values() if row.finished_at]
+        ended.sort(key=lambda row: row.finished_at)
+        surplus = 0 if keep is None else len(ended) - keep
+        due = (
+            row.workflow_id
+            for place, row in enumerate(ended)
+            if row.finished_at < before or (place < surplus and row.finished_at < spare)
+        )
+        return list(islice(due, limit))
+
+    async def sweep(self, rows: int, forget: str) -> int:
+        """Only deletions are left to be forgotten: the rest went with the commit."""
+        deleted = self._tables.deleted
+        over = list(islice((key for key, at in deleted.items() if at < forget), rows))
+        for key in over:
+            del deleted[key]
+        return len(over)
 
     async def counts(self) -> dict[str, int]:
         found: dict[str, int] = {}

@@ -27,7 +27,7 @@ from gleitzeitd.model.ledger import Audience, Fact, OutputChunk, TaskRow, Workfl
 from gleitzeitd.model.names import Shard, TaskId, WorkflowId
 from gleitzeitd.model.transition import apply
 from gleitzeitd.plain import Json
-from gleitzeitd.stores import sqlite_read
+from gleitzeitd.stores import sqlite_deletion, sqlite_read
 from gleitzeitd.stores.base import OpenWorkflow, ReadyEntry, Recovered, Store
 from gleitzeitd.stores.sqlite_rows import SqliteRows
 
@@ -128,7 +128,9 @@ class SqliteStore(Store):
     async def commit(self, changes: Sequence[Change], at: str) -> list[Outcome]:
         return await self._opened().write(list(changes), at)
 
-    async def feed(self, shard: Shard, audience: Audience, after: int, limit: int) -> list[Fact]:
+    async def feed(
+        self, shard: Shard, audience: Audience, after: int, limit: int
+    ) -> tuple[list[Fact], int]:
         return await self._opened().read(
             partial(sqlite_read.feed, shard=shard, audience=audience, after=after, limit=limit)
         )
@@ -181,6 +183,14 @@ class SqliteStore(Store):
             partial(sqlite_read.output, workflow_id=workflow_id, task_ids=task_ids)
         )
 
+    async def finished(self, *, before: str, keep: int | None, spare: str, limit: int) -> list[WorkflowId]:
+        return await self._opened().read(
+            partial(sqlite_deletion.finished, before=before, keep=keep, spare=spare, limit=limit)
+        )
+
+    async def sweep(self, rows: int, forget: str) -> int:
+        return await self._opened().sweep(rows, forget)
+
     async def counts(self) -> dict[str, int]:
         return await self._opened().read(sqlite_read.counts)
 
@@ -218,6 +228,9 @@ class _Opened:
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._reading, self._look, query)
+
+    async def sweep(self, rows: int, forget: str) -> int:
+        return await asyncio.get_running_loop().run_in_executor(self._writing, self._sweep, rows, forget)
 
     # --- in the threads ---------------------------------------------------------------------------
 
@@ -276,6 +289,12 @@ class _Opened:
             rows.flush()
             return outcomes
 
+    def _sweep(self, rows: int, forget: str) -> int:
+        assert self._writer is not None
+        with told(self._path, "written"), unhurried(self._writer, self._settings.synchronous):
+            with transaction(self._writer, "BEGIN IMMEDIATE"):
+                return sqlite_deletion.sweep(self._writer, rows, forget)
+
     def _look(self, query: Callable[[sqlite3.Connection], T]) -> T:
         assert self._reader is not None
         with told(self._path, "read"), transaction(self._reader, "BEGIN"):
@@ -294,6 +313,17 @@ def transaction(db: sqlite3.Connection, begin: str) -> Iterator[None]:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+@contextmanager
+def unhurried(db: sqlite3.Connection, synchronous: str) -> Iterator[None]:
+    """Commits that nobody is answered for wait for no disk; the next one that does is behind them in the log."""
+    if synchronous == "FULL":
+        db.execute("PRAGMA synchronous = NORMAL")
+    try:
+        yield
+    finally:
+        db.execute(f"PRAGMA synchronous = {synchronous}")
 
 
 @contextmanager

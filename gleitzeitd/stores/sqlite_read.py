@@ -132,6 +132,12 @@ def _arm(found: Recovered, workflow_id: WorkflowId, row: Sequence[Any]) -> None:
             found.deadlines.append(deadline)
 
 
+def horizon_of(db: sqlite3.Connection, shard: Shard) -> int:
+    """Of a shard: up to it entries may be missing."""
+    found = db.execute("SELECT horizon FROM shard WHERE shard = ?", (shard,)).fetchone()
+    return 0 if found is None else int(found[0])
+
+
 def number_of(db: sqlite3.Connection, shard: Shard) -> int:
     """Of a shard's last entry."""
     found = db.execute("SELECT number FROM shard WHERE shard = ?", (shard,)).fetchone()
@@ -155,8 +161,10 @@ def _fact(columns: Sequence[Any]) -> Fact:
     )
 
 
-def feed(db: sqlite3.Connection, shard: Shard, audience: Audience, after: int, limit: int) -> list[Fact]:
-    """Entries of a shard, with results."""
+def feed(
+    db: sqlite3.Connection, shard: Shard, audience: Audience, after: int, limit: int
+) -> tuple[list[Fact], int]:
+    """Entries of a shard, with results, and its horizon."""
     followed = audience.value
     first, end = entry_id(shard, max(after, 0)), entry_id(Shard(shard + 1), 0)
     facts = []
@@ -165,7 +173,7 @@ def feed(db: sqlite3.Connection, shard: Shard, audience: Audience, after: int, l
         if columns[10] is not None:
             fact.body["result"] = json.loads(columns[10])
         facts.append(fact)
-    return facts
+    return facts, horizon_of(db, shard)
 
 
 def history(db: sqlite3.Connection, workflow_id: WorkflowId, after: int, limit: int) -> list[Fact]:

@@ -45,7 +45,7 @@ TASK_COLUMNS = (
 )
 SHARD_COLUMNS = (
     "shard, number, last_resolver, last_queue_manager, cursor, resolver, resolver_epoch, queue_manager, "
-    "queue_manager_epoch"
+    "queue_manager_epoch, horizon"
 )
 
 _ENDED = ", ".join(sorted(f"'{state.value}'" for state in ENDED))
@@ -80,6 +80,13 @@ _ADD_FACT = (
     "INSERT INTO feed (id, workflow, name, audience, after_resolver, after_queue_manager, after_workflow, "
     "task, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+
+_DELETE_WORKFLOW = "DELETE FROM workflow WHERE serial = ?"
+_DELETE_DOCUMENT = "DELETE FROM document WHERE serial = ?"
+_ADD_DELETED = (
+    "INSERT INTO deleted (serial, workflow_id, correlation_id, deleted_at, swept) VALUES (?, ?, ?, ?, 0)"
+)
+_WAS_DELETED = "SELECT 1 FROM deleted WHERE workflow_id = ? AND correlation_id = ?"
 
 _TASK_STATES = {state.value: state for state in TaskState}
 _WORKFLOW_STATES = {state.value: state for state in WorkflowState}
@@ -186,6 +193,7 @@ def shard_of_columns(columns: Sequence[Any]) -> ShardRow:
         resolver_epoch=columns[6],
         queue_manager=columns[7],
         queue_manager_epoch=columns[8],
+        horizon=columns[9],
     )
 
 
@@ -345,6 +353,23 @@ class SqliteRows(Rows):
     def append(self, fact: Fact) -> None:
         self._facts.append(fact)
 
+    def delete_workflow(self, row: WorkflowRow, at: str) -> None:
+        workflow_id = row.workflow_id
+        serial = self._serial(workflow_id)
+        assert serial is not None, f"a workflow that is not there: {workflow_id}"
+        self.flush()  # what was put of it goes the way of the rest of it
+        self._db.execute(_DELETE_WORKFLOW, (serial,))
+        self._db.execute(_DELETE_DOCUMENT, (serial,))
+        self._db.execute(_ADD_DELETED, (serial, workflow_id, text(row.correlation_id), at))
+        del self._workflows[workflow_id], self._serials[workflow_id], self._heads[workflow_id]
+        for key in [key for key in self._tasks if key.workflow_id == workflow_id]:
+            del self._tasks[key], self._ids[key]
+        self._done = {key for key in self._done if key.workflow_id != workflow_id}
+
+    def was_deleted(self, workflow_id: WorkflowId, correlation_id: str) -> bool:
+        found = self._db.execute(_WAS_DELETED, (workflow_id, text(correlation_id))).fetchone()
+        return found is not None
+
     def flush(self) -> None:
         """Write what was put."""
         write = self._db.executemany
@@ -353,10 +378,13 @@ class SqliteRows(Rows):
         self._flush_tasks()
         if self._put_values:
             write(_SET_VALUE, [(place, _encode(value)) for place, value in self._put_values.items()])
+            self._put_values.clear()
         if self._put_shards:
             write(_SET_SHARD, [_shard_columns(row) for row in self._put_shards.values()])
+            self._put_shards.clear()
         if self._facts:
             write(_ADD_FACT, [self._fact_columns(fact) for fact in self._facts])
+            self._facts.clear()
 
     def _flush_workflows(self) -> None:
         counted, changed = [], []
@@ -368,8 +396,10 @@ class SqliteRows(Rows):
                 counted.append((row.open_tasks, row.last_number, serial))
             else:
                 changed.append((row.open_tasks, row.last_number, *head, serial))
+            self._heads[workflow_id] = head
         self._db.executemany(_COUNT_WORKFLOW, counted)
         self._db.executemany(_SET_WORKFLOW, changed)
+        self._put_workflows.clear()
 
     def _flush_tasks(self) -> None:
         if self._new_tasks:
@@ -449,4 +479,5 @@ def _shard_columns(row: ShardRow) -> tuple[object, ...]:
         row.resolver_epoch,
         row.queue_manager,
         row.queue_manager_epoch,
+        row.horizon,
     )

@@ -62,7 +62,7 @@ class StoreContract:
         assert await store.history(W, 0, 10) == []
         assert await store.results(W, []) == {}
         assert await store.output(W, [A]) == {}
-        assert await store.feed(S, Audience.RESOLVER, 0, 10) == []
+        assert await store.feed(S, Audience.RESOLVER, 0, 10) == ([], 0)
         assert await store.ready_tasks(S, None, 10) == ([], 0)
         assert await store.open_workflows(S, None, 10) == ([], 0)
 
@@ -138,7 +138,7 @@ class StoreContract:
     async def test_results_are_in_the_feed_but_not_in_the_history(self, store):
         result = {"rows": [1, 2, 3], "text": "ö"}
         await store.commit([*OWNED, accept(), *done("a", result=result)], AT)
-        (fact,) = await store.feed(S, Audience.RESOLVER, 0, 10)
+        ((fact,), _) = await store.feed(S, Audience.RESOLVER, 0, 10)
         assert fact.name == "task_completed"
         assert fact.body["result"] == result
         names = [fact.name for fact in await store.history(W, 0, 10)]
@@ -150,7 +150,7 @@ class StoreContract:
     async def test_a_result_of_null_is_a_result(self, store):
         await store.commit([*OWNED, accept(), *done("a", result=None)], AT)
         assert await store.results(W, []) == {A: None}
-        (fact,) = await store.feed(S, Audience.RESOLVER, 0, 10)
+        ((fact,), _) = await store.feed(S, Audience.RESOLVER, 0, 10)
         assert fact.body["result"] is None
 
     async def test_outcomes_publish_what_the_feed_replays(self, store):
@@ -161,19 +161,19 @@ class StoreContract:
 
     async def test_a_follower_reads_only_its_entries_from_where_it_is(self, store):
         await store.commit([*OWNED, accept(), *done("a"), ready("b"), grant("b"), start("b")], AT)
-        everything = await store.feed(S, Audience.NONE, 0, 10)
+        everything, _ = await store.feed(S, Audience.NONE, 0, 10)
         assert [fact.name for fact in everything] == [
             "dependencies_satisfied",
             "task_completed",
             "dependencies_satisfied",
             "task_started",
         ]
-        assert [f.stamp.number for f in await store.feed(S, Audience.RESOLVER, 0, 10)] == [2]
-        assert [f.stamp.number for f in await store.feed(S, Audience.QUEUE_MANAGER, 0, 10)] == [1, 2, 3]
-        assert [f.stamp.number for f in await store.feed(S, Audience.QUEUE_MANAGER, 1, 1)] == [2]
-        assert await store.feed(S, Audience.QUEUE_MANAGER, 3, 10) == []
+        assert [f.stamp.number for f in (await store.feed(S, Audience.RESOLVER, 0, 10))[0]] == [2]
+        assert [f.stamp.number for f in (await store.feed(S, Audience.QUEUE_MANAGER, 0, 10))[0]] == [1, 2, 3]
+        assert [f.stamp.number for f in (await store.feed(S, Audience.QUEUE_MANAGER, 1, 1))[0]] == [2]
+        assert await store.feed(S, Audience.QUEUE_MANAGER, 3, 10) == ([], 0)
         assert [f.stamp.number for f in await store.history(W, 2, 1)] == [3]
-        assert await store.feed(next(s for s in ALL if s != S), Audience.NONE, 0, 10) == []
+        assert await store.feed(next(s for s in ALL if s != S), Audience.NONE, 0, 10) == ([], 0)
 
     async def test_output_is_that_of_the_last_attempt_that_ended(self, store):
         await store.commit([*OWNED, accept(retry=RETRY), ready("a"), grant("a"), fail("a", output=["x"])], AT)

@@ -211,7 +211,7 @@ async def all_tasks(store, workflow_id):
 
 async def whole_feed(store, shard, audience=Audience.NONE):
     facts, after = [], 0
-    while page := await store.feed(shard, audience, after, 50):
+    while page := (await store.feed(shard, audience, after, 50))[0]:
         facts += page
         after = page[-1].stamp.number
     return facts

@@ -6,7 +6,7 @@ so that all of them agree. Every change is a compare-and-set on state and attemp
 as numbered facts in the same transaction.
 """
 
-from gleitzeitd.model.transition import doubt, tasks, workflows  # noqa: F401  (importing registers the rules)
+from gleitzeitd.model.transition import deletion, doubt, tasks, workflows  # noqa: F401  (importing registers them)
 from gleitzeitd.model.transition.rules import apply
 from gleitzeitd.model.transition.tasks import BUSY_DELAY
 

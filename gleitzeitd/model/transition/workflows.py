@@ -49,6 +49,8 @@ def _accept(change: AcceptWorkflow, rows: Rows, at: str) -> Outcome:
         )
     if fenced(rows, shard, change.fence):
         return Outcome(status=Status.STALE)
+    if rows.was_deleted(change.workflow_id, change.correlation_id):
+        return Outcome(status=Status.DUPLICATE)  # a late repeat: it has run, and is gone
     workflow = from_plain(Workflow, change.document)
     row = WorkflowRow(
         workflow_id=change.workflow_id,

@@ -5,7 +5,7 @@
 -- Lists and tables are JSON. Times are ISO 8601, UTC; '' is none.
 
 CREATE TABLE workflow (
-    serial         INTEGER PRIMARY KEY,
+    serial         INTEGER PRIMARY KEY AUTOINCREMENT,  -- never that of a deleted one
     workflow_id    TEXT NOT NULL UNIQUE,
     name           TEXT NOT NULL,
     shard          INTEGER NOT NULL,
@@ -27,6 +27,9 @@ CREATE INDEX workflow_open ON workflow (shard, workflow_id) WHERE state IN ('run
 -- Listings, newest first, and how many there are of each state.
 CREATE INDEX workflow_submitted ON workflow (submitted_at, workflow_id);
 CREATE INDEX workflow_state ON workflow (state, submitted_at, workflow_id);
+
+-- Ended ones, oldest ending first: which of them are deleted next.
+CREATE INDEX workflow_finished ON workflow (finished_at) WHERE finished_at <> '';
 
 -- What was submitted, apart: it is large, and read only to take a workflow over.
 CREATE TABLE document (
@@ -78,7 +81,8 @@ CREATE TABLE shard (
     resolver            TEXT NOT NULL,
     resolver_epoch      INTEGER NOT NULL,
     queue_manager       TEXT NOT NULL,
-    queue_manager_epoch INTEGER NOT NULL
+    queue_manager_epoch INTEGER NOT NULL,
+    horizon             INTEGER NOT NULL   -- up to this number entries of deleted workflows are missing
 ) STRICT;
 
 CREATE TABLE feed (
@@ -94,3 +98,16 @@ CREATE TABLE feed (
 ) STRICT;
 
 CREATE INDEX feed_workflow ON feed (workflow);
+
+-- Workflows of which there is no row any more. Their rows in other tables go little by little; then it is
+-- remembered for a while that they were there, so that a late repeat of a submission is known as one.
+CREATE TABLE deleted (
+    serial         INTEGER PRIMARY KEY,  -- as it was in workflow
+    workflow_id    TEXT NOT NULL,
+    correlation_id TEXT NOT NULL,
+    deleted_at     TEXT NOT NULL,
+    swept          INTEGER NOT NULL      -- 1: nothing of it is left
+) STRICT;
+
+CREATE INDEX deleted_name ON deleted (workflow_id);
+CREATE INDEX deleted_next ON deleted (swept, deleted_at);
