@@ -42,7 +42,7 @@ FAILED, USAGE = 1, 2
 DATABASE = "sqlite.path"
 CLASS = ("provider", "module")
 """The section and the key that name a provider's class, and so decide which settings it has."""
-BUILTIN = ("echo", "python", "shell", "http")
+BUILTIN = ("echo", "python", "shell", "http", "llm")
 """As ``gleitzeitd.providers.BUILTIN``, which takes long to import."""
 
 log = logging.getLogger("gleitzeitd")

@@ -157,8 +157,12 @@ class OutputChunk:
     """Something that a task wrote."""
 
     stream: str
-    """``stdout`` or ``stderr``."""
+    """``stdout`` or ``stderr``; while a task runs also ``partial``, of a text that will be its result."""
     text: str
+
+
+PARTIAL = "partial"
+"""The stream of a text that is still growing. It is shown, and kept nowhere."""
 
 
 class TaskKey(NamedTuple):

@@ -12,7 +12,8 @@ Promises of every provider, checked by ``tests/providers/contract.py``:
 * When ``call`` has ended, in whatever way, nothing that it started is alive any more.
 * The work's time is counted by the provider, from the moment the work begins; when it is over, the call
   raises :class:`~gleitzeitd.errors.TaskTimeout`.
-* ``on_output`` is called in the order in which the work wrote to each stream, never after ``call`` has ended.
+* ``on_output`` and ``on_partial`` are called in the order in which the work wrote to each stream, never after
+  ``call`` has ended.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ def ignore_output(_stream: str, _text: str) -> None:
     """For callers that do not want the work's output."""
 
 
+def ignore_partial(_text: str) -> None:
+    """For callers that want the result alone."""
+
+
 def ignore_progress(_ratio: float, _message: str) -> None:
     """For callers that do not want to know how far the work is."""
 
@@ -48,8 +53,10 @@ class MethodCall:
     """Seconds that the work may take, from the moment it begins. None: as long as it likes."""
     on_output: Callable[[str, str], None] = ignore_output
     """``(stream, text)``, stream is ``stdout`` or ``stderr``; in the event loop, as the work writes."""
+    on_partial: Callable[[str], None] = ignore_partial
+    """More of a text that will be the result; in the event loop. Shown to watchers, and kept nowhere."""
     on_progress: Callable[[float, str], None] = ignore_progress
-    """``(ratio, message)``, ratio is 0..1; in the event loop. Must not block, as the one above."""
+    """``(ratio, message)``, ratio is 0..1; in the event loop. Must not block, as those above."""
     workflow_id: str = ""
     task_id: str = ""
     attempt: int = 0

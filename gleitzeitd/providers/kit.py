@@ -45,6 +45,7 @@ BUILTIN: dict[str, str] = {
     "python": "gleitzeitd.providers.python:PythonProvider",
     "shell": "gleitzeitd.providers.shell:ShellProvider",
     "http": "gleitzeitd.providers.http:HttpProvider",
+    "llm": "gleitzeitd.providers.llm:LlmProvider",
 }
 """The providers that gleitzeitd brings, by name."""
 
@@ -183,7 +184,12 @@ class MethodProvider(Provider):
 
             return in_loop
 
-        call = replace(call, on_output=later(call.on_output), on_progress=later(call.on_progress))
+        call = replace(
+            call,
+            on_output=later(call.on_output),
+            on_partial=later(call.on_partial),
+            on_progress=later(call.on_progress),
+        )
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self.capacity, f"{self.protocol_name} ")
         arguments = bound.arguments(call)

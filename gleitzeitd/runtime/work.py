@@ -20,7 +20,7 @@ from gleitzeitd.events.provider import TaskOutput, TaskProgress
 from gleitzeitd.machines.base import Effects, Request, Tell
 from gleitzeitd.machines.provider import CheckHealth, Work
 from gleitzeitd.machines.provider import Finished as WorkFinished
-from gleitzeitd.model.ledger import OutputChunk
+from gleitzeitd.model.ledger import PARTIAL, OutputChunk
 from gleitzeitd.providers.base import MethodCall, Provider
 from gleitzeitd.runtime.clock import utc_now
 from gleitzeitd.runtime.output_records import OutputRecords
@@ -130,6 +130,7 @@ class ProviderPerformer(Performer):
             parameters=work.parameters,
             timeout=work.timeout,
             on_output=output.written if silence is None else silence.breaking(output.written),
+            on_partial=output.partial if silence is None else silence.breaking(output.partial),
             on_progress=output.progressed if silence is None else silence.breaking(output.progressed),
             workflow_id=work.workflow_id,
             task_id=work.task_id,
@@ -216,6 +217,14 @@ class CallOutput:
             self._record(stream, text)
         data = text.encode("utf-8", "replace")  # half a surrogate pair has no place on the wire
         self._keep(stream, data)
+        self._add(stream, data)
+
+    def partial(self, text: str) -> None:
+        """More of a text that will be the result, which alone is kept."""
+        if not self._closed and text:
+            self._add(PARTIAL, text.encode("utf-8", "replace"))
+
+    def _add(self, stream: str, data: bytes) -> None:
         shown = b"" if self._left_out else _whole(data[: TICK_BYTES - self._shown_in_tick])
         self._left_out += len(data) - len(shown)
         self._shown_in_tick += len(shown)
