@@ -57,7 +57,7 @@ from gleitzeitd.plain import Json, from_plain
 from gleitzeitd.runtime.component import Component
 from gleitzeitd.runtime.connection import LinkSettings
 from gleitzeitd.runtime.conversation import Desk, Stream, as_exception
-from gleitzeitd.runtime.submission import Source, checked, id_for, new_workflow_id
+from gleitzeitd.runtime.submission import Source, Submitted, checked, id_for, new_workflow_id
 from gleitzeitd.runtime.tasks import Tasks
 
 __all__ = [
@@ -87,19 +87,6 @@ OnEvent = Callable[[Published], None]
 E = TypeVar("E", bound=Event)
 
 _ENDINGS = (d.WorkflowCompleted, d.WorkflowFailed, d.WorkflowCancelled)
-
-
-class Submitted:
-    """A workflow that is on disk: from here on it is never lost."""
-
-    __slots__ = ("duplicate", "warnings", "workflow_id")
-
-    def __init__(self, event: d.WorkflowSubmitted) -> None:
-        self.workflow_id = event.workflow_id
-        self.duplicate = event.duplicate
-        """It was there already, under this id."""
-        self.warnings = event.warnings
-        """``Problem``: what was read otherwise than its author may expect."""
 
 
 class Client:
@@ -248,7 +235,9 @@ class Client:
                 return
             after = page.next
 
-    async def _saved(self, event: d.CancelWorkflow | d.ResolveTask | q.TaskPriorityChanged) -> p.DataSaved:
+    async def _saved(
+        self, event: d.CancelWorkflow | d.ResolveTask | q.TaskPriorityChanged | p.DeleteWorkflow
+    ) -> p.DataSaved:
         saved = await self._ask_for(p.DataSaved, event)
         if saved.status == "missing":
             raise WorkflowNotFound(f"{event.workflow_id}: {saved.message or 'no such workflow'}")
@@ -309,6 +298,7 @@ class Client:
         # Watched before it is submitted: output is volatile, and nothing of it should be missed.
         async with self._stream(identifier) as stream:
             submitted = await self._submit(document, identifier, inputs or {})
+            self._machine.submitted(identifier)
             if on_submitted is not None:
                 on_submitted(submitted)
             async with aclosing(_until_the_end(stream)) as events:
@@ -378,13 +368,14 @@ class Client:
         """Everything about a workflow, from the feed entry after ``after`` on, until it has ended.
 
         Raises:
-            WorkflowNotFound: it is unknown.
+            WorkflowNotFound: it is unknown, or was deleted before its end was heard of.
         """
         if (await self.status(workflow_id)).has_ended:
             async for published in self.history(workflow_id, after):
                 yield published
             return
-        async with self._stream(workflow_id, after) as stream, aclosing(_until_the_end(stream)) as events:
+        stream = self._stream(workflow_id, after, exists=True)
+        async with stream, aclosing(_until_the_end(stream)) as events:
             async for published in events:
                 yield published
 
@@ -406,8 +397,8 @@ class Client:
             async for published in stream:
                 yield published
 
-    def _stream(self, topic: str, after: int = 0) -> Stream:
-        return Stream(self._desk, topic, after, self._machine, self._perform)
+    def _stream(self, topic: str, after: int = 0, *, exists: bool = False) -> Stream:
+        return Stream(self._desk, topic, after, self._machine, self._perform, exists=exists)
 
     async def components(self) -> Sequence[h.ComponentInfo]:
         """Who is connected to the hub; the hub itself comes first."""
@@ -443,6 +434,14 @@ class Client:
             WorkflowConflict: it has ended.
         """
         return await self._saved(d.CancelWorkflow(workflow_id=WorkflowId(workflow_id), reason=reason))
+
+    async def delete(self, workflow_id: str) -> p.DataSaved:
+        """Keep nothing of a finished workflow any more; ``duplicate`` if there is no such workflow.
+
+        Raises:
+            WorkflowConflict: it has not finished: cancel it first.
+        """
+        return await self._saved(p.DeleteWorkflow(workflow_id=WorkflowId(workflow_id)))
 
     async def set_priority(
         self, workflow_id: str, priority: Priority, task_ids: Sequence[str] = ()

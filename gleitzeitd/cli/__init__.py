@@ -33,6 +33,7 @@ _COMMANDS = {
     "logs": ("look", "What tasks have written to standard output and error."),
     "why": ("why", "Why a workflow or a task is not done."),
     "cancel": ("change", "Run nothing more of a workflow, and end what runs."),
+    "delete": ("deletion", "Keep nothing of finished workflows any more."),
     "resolve": ("change", "Say what became of a task that was lost while it ran."),
     "priority": ("change", "Change the priority of what does not run yet."),
     "validate": ("files", "Check workflow files without running them."),

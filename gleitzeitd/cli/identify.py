@@ -39,7 +39,7 @@ async def find_workflow(client: Client, text: str) -> WorkflowReport:
         shown = ", ".join(w.workflow_id for w in matches[:5]) + (", ..." if len(matches) > 5 else "")
         raise WorkflowNotFound(f"{text}: {len(matches)} workflows begin so: {shown}")
     if not matches:
-        raise WorkflowNotFound(f"{text}: no such workflow; gleitzeit list shows those there are")
+        raise WorkflowNotFound(f"{text}: no such workflow (any more); gleitzeit list shows those there are")
     return await client.status(matches[0].workflow_id)
 
 

@@ -40,7 +40,7 @@ class SaveWorkflow(Event):
         route(
             Role.PERSISTENCE,
             To.COMPONENT,
-            (Role.DEPENDENCY_RESOLVER, Role.QUEUE_MANAGER, Role.EXECUTION_ENGINE),
+            (Role.DEPENDENCY_RESOLVER, Role.QUEUE_MANAGER, Role.EXECUTION_ENGINE, Role.CLIENT),
         ),
         route((Role.DEPENDENCY_RESOLVER, Role.QUEUE_MANAGER), To.COMPONENT, Role.CLIENT),
     ],
@@ -56,6 +56,26 @@ class DataSaved(Event):
     refused: list[LeaseWish] = field(default_factory=list)
     """For ``task_available``: the leases not granted; the tasks are not ready, or not at this attempt."""
     message: str = ""
+
+
+@event(
+    "delete_workflow",
+    kind=Kind.COMMAND,
+    delivery=Delivery.ASK,
+    routes=[route(Role.CLIENT, To.ONE, Role.PERSISTENCE)],
+)
+class DeleteWorkflow(Event):
+    """Keep nothing of a finished workflow any more: no task, no result, no history.
+
+    Answered by ``data_saved``: ``ok``, or ``duplicate`` (there is no such workflow); or by
+    ``persistence_error`` with ``WORKFLOW_INVALID_STATE`` (-28007), if it has not finished: cancel it first.
+    """
+
+    workflow_id: WorkflowId
+
+    def shard(self) -> Shard | None:
+        """It goes to persistence, whatever the shard."""
+        return None
 
 
 @event(
@@ -106,6 +126,11 @@ class DataRetrieved(Event):
     """None: this was the last page."""
     number: int = 0
     """For ``feed`` and ``snapshot``: the shard's last number when the page was read."""
+    horizon: int = 0
+    """For ``feed``: up to this number entries may be missing, those of deleted workflows. A follower that has
+    not come so far reads a snapshot instead."""
+    known: bool = True
+    """For ``history``: whether there is such a workflow. Finished ones are deleted after a while."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

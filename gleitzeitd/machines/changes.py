@@ -1,14 +1,16 @@
-"""Which change of the ledger an event asks for. Who asks is what the hub has stamped."""
+"""Which change of the ledger an event asks for, and its answer. Who asks is what the hub has stamped."""
 
 from __future__ import annotations
 
+from gleitzeitd.errors import WorkflowConflict
 from gleitzeitd.events import Envelope, Event
 from gleitzeitd.events import dependency_resolver as d
 from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import persistence as p
 from gleitzeitd.events import queue_manager as q
+from gleitzeitd.machines.parcels import parcels, weight
 from gleitzeitd.model import change as c
-from gleitzeitd.model.ledger import Attempt, WorkflowState
+from gleitzeitd.model.ledger import Attempt, Execution, WorkflowState
 from gleitzeitd.model.names import Role, WorkflowId
 
 
@@ -112,3 +114,20 @@ def of_result(event: Event, envelope: Envelope) -> c.Change:
 
 def _end(workflow_id: WorkflowId, state: WorkflowState, fence: c.Fence) -> c.EndWorkflow:
     return c.EndWorkflow(workflow_id=workflow_id, state=state, error=None, fence=fence)
+
+
+def answer_of(change: c.Change, outcome: c.Outcome) -> Event:
+    """What the asker is told of a change, after its commit."""
+    if isinstance(change, c.DeleteWorkflow) and outcome.status is c.Status.STALE:
+        return p.PersistenceError(error=WorkflowConflict(outcome.message).info())
+    return p.DataSaved(
+        status=outcome.status.value,
+        # What does not fit is asked for again, and given again.
+        executions=next(parcels(outcome.executions, _weight, most=len(outcome.executions)), []),
+        refused=outcome.refused,
+        message=outcome.message,
+    )
+
+
+def _weight(execution: Execution) -> int:
+    return weight(execution.parameters)

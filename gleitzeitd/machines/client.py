@@ -71,6 +71,11 @@ class Published(Request):
     correlation_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Gone(Request):
+    """A watched workflow was deleted before all of it had come; the call's id is its topic."""
+
+
 @dataclass(slots=True)
 class _Watch:
     cursor: int
@@ -78,6 +83,8 @@ class _Watch:
     fetching: bool = True
     heard: bool = True
     """Something has come since the last look."""
+    exists: bool = False
+    """It has been there: if the ledger does not know it any more, it was deleted."""
     missed: bool = False
     """Something came that the page being fetched may have been read too early to hold."""
 
@@ -102,10 +109,14 @@ class Client(Machine):
         """Nobody waits for the answer any more."""
         return [CancelAsk(request_id)]
 
-    def watch(self, topic: str, after: int = 0) -> Effects:
-        """Follow a workflow from the entry after ``after`` on; or ``components``, ``queues``, ``*``."""
+    def watch(self, topic: str, after: int = 0, *, exists: bool = False) -> Effects:
+        """Follow a workflow from the entry after ``after`` on; or ``components``, ``queues``, ``*``.
+
+        ``exists``: the workflow is there already, and is not to be submitted yet.
+        """
         look: Effects = [] if self._watches else [SetTimer(_LOOK, LOOK_SECONDS)]
-        self._watches[topic] = _Watch(after, fetching=_has_history(topic))
+        known = exists or after > 0 or (topic in self._watches and self._watches[topic].exists)
+        self._watches[topic] = _Watch(after, fetching=_has_history(topic), exists=known)
         return [Ask(_SUBSCRIBE + topic, h.Subscribe(topics=[topic])), *look]
 
     def unwatch(self, topic: str) -> Effects:
@@ -125,6 +136,11 @@ class Client(Machine):
                 effects += self._fetch(topic)
             watch.heard = False
         return effects
+
+    def submitted(self, workflow_id: WorkflowId) -> None:
+        """What is watched is there from now on."""
+        if workflow_id in self._watches:
+            self._watches[workflow_id].exists = True
 
     # --- sessions -----------------------------------------------------------------------------
 
@@ -205,6 +221,9 @@ class Client(Machine):
         if watch is None:
             return []
         watch.fetching = False
+        if not event.known and watch.exists:
+            return [Call(topic, Gone())]
+        watch.exists = watch.exists or event.known
         effects: Effects = []
         for item in event.items:
             entry = read_entry(item)
@@ -243,6 +262,7 @@ class Client(Machine):
         if stamp.number <= watch.cursor:
             return []
         watch.cursor = stamp.number
+        watch.exists = True
         watch.heard = True
         return [Call(topic, Published(event, correlation_id))]
 

@@ -2,8 +2,9 @@
 
 It claims, and claims again every second. For every shard given to it, it reads a snapshot, and then
 follows the feed from the snapshot's number on. An entry that does not follow the last one means that
-something was lost: then it reads the feed from the ledger, and skips nothing. It takes part in a shard
-(and tells the hubs so) only when it knows it whole; it forgets a shard that the ledger gives to another.
+something was lost: then it reads the feed from the ledger, and skips nothing. Where the ledger has deleted
+what it would have to read, with the workflows that it was about, it reads a snapshot again. It takes part
+in a shard (and tells the hubs so) only when it knows it whole; it forgets a shard that the ledger gives to another.
 """
 
 from __future__ import annotations
@@ -202,10 +203,20 @@ class Follower(Machine, ABC):
 
     def _page(self, shard: Shard, state: Following, page: p.DataRetrieved, now: float) -> Effects:
         state.fetching = False
+        if state.cursor < page.horizon:
+            return self._read_again(shard, state)
         for item in page.items:
             entry = read_entry(item)
             self._apply(state, entry.event, entry.correlation_id, now)
         return self._fetch(shard, state) if page.next is not None else []
+
+    def _read_again(self, shard: Shard, behind: Following) -> Effects:
+        """What was missed is deleted: only a snapshot says what is true now."""
+        effects = self.begin_anew(shard)
+        self.shards[shard] = Following(behind.epoch)
+        fields: dict[str, Json] = {"shard": shard, "number": behind.cursor}
+        note = Note("info", "the feed is deleted up to here: a snapshot is read", fields)
+        return [*effects, note, self._serving(), *self._load(shard)]
 
     # --- following ------------------------------------------------------------------------------
 

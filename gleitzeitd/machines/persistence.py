@@ -6,6 +6,7 @@ time: leases, retries and timeouts (re-armed in full at a restart), owners of sh
 
 * A lease ends when its engine does not list the attempt in its inventory, or says nothing for
   ``lease_seconds``; then the task is ready again.
+* What has finished is deleted after a while, or when a client asks: :mod:`gleitzeitd.machines.retention`.
 * A shard has one owner per role; an owner that does not claim for ``owner_seconds`` loses it to whoever
   claims next. Owners get equal shares. A new owner gets a new epoch, which makes the old one's asks stale.
 """
@@ -23,7 +24,7 @@ from gleitzeitd.events import dependency_resolver as d
 from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import hub as h
 from gleitzeitd.events import persistence as p
-from gleitzeitd.machines import changes
+from gleitzeitd.machines import changes, retention
 from gleitzeitd.machines.base import (
     Call,
     Context,
@@ -36,19 +37,19 @@ from gleitzeitd.machines.base import (
     Tell,
     caused,
 )
+from gleitzeitd.machines.blocked import Blocked
 from gleitzeitd.machines.deadlines import PREFIX as DEADLINE
 from gleitzeitd.machines.deadlines import Deadlines
 from gleitzeitd.machines.feed import event_of
 from gleitzeitd.machines.owners import Owners
-from gleitzeitd.machines.parcels import parcels, weight
 from gleitzeitd.model import change as c
-from gleitzeitd.model.ledger import Attempt, Execution, Fact, Recovered, TaskKey
-from gleitzeitd.model.names import ComponentId, Role, WorkflowId
+from gleitzeitd.model.ledger import Attempt, Fact, Recovered, TaskKey
+from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(retention.Settings):
     """Section ``[persistence]`` of persistence.toml."""
 
     lease_seconds: float = bounded(15.0, least=2.0, most=3600.0, unit="seconds")
@@ -84,10 +85,6 @@ class Requests:
         query: p.QueryData
         blocked: list[Json]
         """What is known to hold the workflow up; it is kept nowhere else."""
-
-
-def _weight(execution: Execution) -> int:
-    return weight(execution.parameters)
 
 
 @dataclass(slots=True)
@@ -131,7 +128,8 @@ class Persistence(Machine):
     _waking: dict[str, _Pending] = field(default_factory=dict)  # by timer
     _deadlines: Deadlines = field(default_factory=Deadlines)
     _owners: Owners = field(default_factory=Owners)
-    _blocked: dict[WorkflowId, dict[ComponentId, Json]] = field(default_factory=dict)
+    _blocked: Blocked = field(default_factory=Blocked)
+    _retention: retention.Retention = field(default_factory=retention.Retention)
     _reads: dict[str, Envelope] = field(default_factory=dict)
     _numbers: count[int] = field(default_factory=count)
     _committed: int = 0
@@ -161,7 +159,8 @@ class Persistence(Machine):
             effects += self._wake_later(attempt, delay)
         effects += [self._deadlines.arm(*each) for each in recovered.deadlines]
         fields: dict[str, Json] = {"held": len(recovered.held), "retries": len(recovered.waking)}
-        return [Note("info", "the ledger is open", fields), *effects, *self._sweep(now)]
+        resting = self._retention.rest(self.settings)
+        return [Note("info", "the ledger is open", fields), *resting, *effects, *self._sweep(now)]
 
     # --- changes ------------------------------------------------------------------------------
 
@@ -173,6 +172,9 @@ class Persistence(Machine):
 
     def on_save_result(self, event: Event, ctx: Context) -> Effects:
         return self._ask(changes.of_result(event, ctx.envelope), ctx)
+
+    def on_delete_workflow(self, event: p.DeleteWorkflow, ctx: Context) -> Effects:
+        return self._ask(c.DeleteWorkflow(workflow_id=event.workflow_id), ctx)
 
     def _ask(self, change: c.Change, ctx: Context) -> Effects:
         if len(self._pending) >= self.settings.pending_limit:
@@ -197,6 +199,8 @@ class Persistence(Machine):
             return self._read(call_id, answer)
         if isinstance(answer, Exception) and not isinstance(answer, GleitzeitError):
             raise answer
+        if call_id.startswith(retention.CALLS):
+            return self._retention.finished(call_id, answer, self.settings, self._committed)
         if call_id == "open":
             assert isinstance(answer, Recovered), answer
             return self._opened(answer, now)
@@ -205,9 +209,9 @@ class Persistence(Machine):
             return self._uncommitted(entries, answer)
         assert isinstance(answer, list)
         effects: Effects = []
+        self._committed += len(entries)
         for entry, outcome in zip(entries, answer, strict=True):
             effects += self._settled(entry, outcome, now)
-        self._committed += len(entries)
         if self._trouble:
             self._trouble = ""
             effects.append(Note("info", "transactions succeed again", {}))
@@ -231,6 +235,8 @@ class Persistence(Machine):
                 effects += self._wake_later(entry.change.attempt, 1.0, entry.cause)
             elif isinstance(entry.change, c.Expire):
                 effects.append(self._deadlines.arm(entry.change.deadline, 1.0, entry.cause))
+            elif isinstance(entry.change, c.DeleteWorkflow):
+                effects += self._retention.uncommitted(self.settings)
         return effects
 
     # --- after the commit ------------------------------------------------------------------------
@@ -244,14 +250,11 @@ class Persistence(Machine):
         if entry.claim is not None and entry.asker is not None:
             effects.append(self._claimed(entry.claim, entry.asker))
         elif entry.asker is not None:
-            saved = p.DataSaved(
-                status=outcome.status.value,
-                # What does not fit is asked for again, and given again.
-                executions=next(parcels(outcome.executions, _weight, most=len(outcome.executions)), []),
-                refused=outcome.refused,
-                message=outcome.message,
-            )
-            effects.append(Reply(saved, entry.asker))
+            effects.append(Reply(changes.answer_of(entry.change, outcome), entry.asker))
+        if isinstance(entry.change, c.DeleteWorkflow):
+            self._blocked.drop(entry.change.workflow_id)
+            asked = entry.asker is not None
+            effects += self._retention.settled(outcome, self._committed, asked=asked)
         if isinstance(entry.change, c.StartTask) and outcome.status is c.Status.OK:
             effects += self._deadlines.drop(entry.change.attempt.key)
         for key in outcome.released:
@@ -276,7 +279,7 @@ class Persistence(Machine):
         self._owners.published(fact)
         effects: Effects = [Tell(event_of(fact), correlation_id=fact.correlation_id)]
         if fact.name in ("workflow_completed", "workflow_failed", "workflow_cancelled"):
-            self._blocked.pop(fact.workflow_id, None)
+            self._blocked.drop(fact.workflow_id)
             effects += self._deadlines.drop_all(fact.workflow_id)
         return effects
 
@@ -395,6 +398,10 @@ class Persistence(Machine):
             return self._lose(late, "its engine went silent", now) + self._sweep(now)
         if key.startswith(DEADLINE):
             return self._expired(key)
+        if key == retention.TIMER:
+            effects, deletions = self._retention.expired(self.settings)
+            self._pending += [_Pending(each) for each in deletions]
+            return effects
         self._pending.append(self._waking.pop(key))
         return []
 
@@ -443,8 +450,7 @@ class Persistence(Machine):
     def on_query_data(self, event: p.QueryData, ctx: Context) -> Effects:
         call_id = f"read/{next(self._numbers)}"
         self._reads[call_id] = ctx.envelope
-        blocked = list(self._blocked.get(event.workflow_id or WorkflowId(""), {}).values())
-        return [Call(call_id, Requests.Read(event, blocked))]
+        return [Call(call_id, Requests.Read(event, self._blocked.of(event.workflow_id)))]
 
     def _read(self, call_id: str, answer: object) -> Effects:
         asker = self._reads.pop(call_id)
@@ -456,19 +462,7 @@ class Persistence(Machine):
         raise answer
 
     def on_execution_blocked(self, event: d.ExecutionBlocked, ctx: Context) -> Effects:
-        who = self._blocked.setdefault(event.workflow_id, {})
-        source = ctx.envelope.source_component
-        if event.count:
-            who[source] = {
-                "reason": event.reason,
-                "unblocked_by": event.unblocked_by,
-                "task_ids": list(event.task_ids),
-                "count": event.count,
-            }
-        else:
-            who.pop(source, None)
-        if not who:
-            del self._blocked[event.workflow_id]
+        self._blocked.note(event, ctx.envelope.source_component)
         return []
 
     # --- how it is ------------------------------------------------------------------------------
@@ -490,5 +484,6 @@ class Persistence(Machine):
             "timeouts_armed": len(self._deadlines),
             "changes_waiting": len(self._pending),
             "changes_committed": self._committed,
+            "workflows_deleted": self._retention.deleted,
             "grace_seconds": self.settings.grace_seconds,
         }

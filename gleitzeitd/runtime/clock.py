@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 
 def monotonic() -> float:
@@ -14,3 +14,12 @@ def monotonic() -> float:
 def utc_now() -> str:
     """The wall clock as ISO 8601 with milliseconds: ``2026-01-01T00:00:00.000Z``."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def earlier(at: str, seconds: float) -> str:
+    """``seconds`` before ``at``, which :func:`utc_now` has given; empty if no calendar goes back so far."""
+    try:
+        before = datetime.fromisoformat(at) - timedelta(seconds=seconds)
+    except OverflowError:
+        return ""
+    return before.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -18,7 +18,7 @@ from gleitzeitd.events import Event
 from gleitzeitd.events import hub as h
 from gleitzeitd.events import persistence as p
 from gleitzeitd.machines.base import Effects, Request
-from gleitzeitd.machines.client import Answered, Client, Published, RefusedByHub, Undelivered
+from gleitzeitd.machines.client import Answered, Client, Gone, Published, RefusedByHub, Undelivered
 from gleitzeitd.machines.feed import stamp_of
 from gleitzeitd.runtime.performer import Performer
 
@@ -71,6 +71,10 @@ class Desk(Performer):
                 self._fail(call_id, as_exception(error))
             case Undelivered(notice):
                 self._undelivered(call_id, notice)
+            case Gone():
+                gone = errors.WorkflowNotFound(f"{call_id}: it was deleted while it was watched")
+                for stream in self._streams.get(call_id, ()):
+                    stream.fail(gone)
             case Published():
                 for stream in self._streams.get(call_id, ()):
                     stream.put(request)
@@ -166,12 +170,20 @@ class Stream:
     """What is published under one topic, in order. ``async with`` it, and iterate."""
 
     def __init__(
-        self, desk: Desk, topic: str, after: int, machine: Client, perform: Callable[[Effects], None]
+        self,
+        desk: Desk,
+        topic: str,
+        after: int,
+        machine: Client,
+        perform: Callable[[Effects], None],
+        *,
+        exists: bool = False,
     ) -> None:
-        """``after`` is the number of the feed entry to go on from, of a workflow."""
+        """``after`` is the number of the feed entry to go on from, of a workflow; ``exists``: it is there."""
         self._desk = desk
         self._topic = topic
         self._cursor = after
+        self._exists = exists
         self._machine = machine
         self._perform = perform
         self._waiting: deque[Published] = deque()
@@ -181,7 +193,7 @@ class Stream:
 
     async def __aenter__(self) -> Stream:
         self._desk.attach(self._topic, self)
-        self._perform(self._machine.watch(self._topic, self._cursor))
+        self._perform(self._machine.watch(self._topic, self._cursor, exists=self._exists))
         return self
 
     async def __aexit__(
@@ -231,7 +243,7 @@ class Stream:
     def _resync(self) -> None:
         # Live events are lossy: a hub that restarts forgets them, and the last one leaves no gap to be seen.
         self._incomplete = False
-        self._perform(self._machine.watch(self._topic, self._cursor))
+        self._perform(self._machine.watch(self._topic, self._cursor, exists=self._exists))
 
     def _is_new(self, published: Published) -> bool:
         """Whether the reader has not seen it: streams of one topic share what is fetched for any of them."""

@@ -16,11 +16,12 @@ from gleitzeitd.events.persistence import DataRetrieved, QueryData
 from gleitzeitd.machines.base import Request
 from gleitzeitd.machines.feed import entry_of
 from gleitzeitd.machines.persistence import Requests
+from gleitzeitd.machines.retention import Find, Sweep
 from gleitzeitd.model.ledger import Audience, TaskRow, WorkflowRow
 from gleitzeitd.model.names import SHARDS, Role, Shard, TaskId, WorkflowId, is_identifier, shard_of
 from gleitzeitd.model.report import Blocking, TaskReport, WorkflowReport
 from gleitzeitd.plain import Json, from_plain, to_plain
-from gleitzeitd.runtime.clock import utc_now
+from gleitzeitd.runtime.clock import earlier, utc_now
 from gleitzeitd.runtime.performer import Finished, Performer
 from gleitzeitd.runtime.tasks import Tasks
 from gleitzeitd.stores.base import Recovered, Store
@@ -39,13 +40,17 @@ class _Page:
     items: list[Json]
     next: Json = None
     number: int = 0
+    horizon: int = 0
+    known: bool = True
 
 
 class LedgerPerformer(Performer):
     """One store, opened before the ledger takes part and closed after it has left."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clock: Callable[[], str] = utc_now) -> None:
+        """``clock`` is the wall clock, ISO 8601 UTC."""
         self._store = store
+        self._clock = clock
         self._recovered: Recovered | None = None
         self._tasks = Tasks()
         self._kinds: dict[str, Callable[[QueryData, list[Json]], Awaitable[_Page]]] = {
@@ -95,11 +100,27 @@ class LedgerPerformer(Performer):
                 assert self._recovered is not None, "start() comes first"
                 return self._recovered
             case Requests.Commit(changes):
-                return await self._store.commit(changes, utc_now())
+                return await self._store.commit(changes, self._clock())
             case Requests.Read(query, blocked):
                 page = await self._read(query, blocked)
-                return DataRetrieved(items=page.items, next=page.next, number=page.number)
+                return DataRetrieved(
+                    items=page.items,
+                    next=page.next,
+                    number=page.number,
+                    horizon=page.horizon,
+                    known=page.known,
+                )
+            case Find():
+                return await self._due(request)
+            case Sweep(forget_seconds=seconds, rows=rows):
+                return await self._store.sweep(rows, earlier(self._clock(), seconds))
         raise AssertionError(f"no rule for {request!r}")
+
+    async def _due(self, find: Find) -> list[WorkflowId]:
+        now = self._clock()
+        spare = earlier(now, find.spare_seconds)
+        before = "" if find.keep_seconds is None else min(spare, earlier(now, find.keep_seconds))
+        return await self._store.finished(before=before, keep=find.keep, spare=spare, limit=find.limit)
 
     async def _read(self, query: QueryData, blocked: list[Json]) -> _Page:
         kind = self._kinds.get(query.kind_of_data)
@@ -184,9 +205,11 @@ class LedgerPerformer(Performer):
         return _Page(items, after)
 
     async def _history(self, query: QueryData, _: list[Json]) -> _Page:
-        facts = await self._store.history(_workflow_id(query), max(_position(query), 0), query.limit)
+        workflow_id = _workflow_id(query)
+        facts = await self._store.history(workflow_id, max(_position(query), 0), query.limit)
         last = facts[-1].stamp.number if len(facts) == query.limit else None
-        return _Page([entry_of(fact) for fact in facts], last)
+        known = bool(facts) or bool(await self._store.tasks(workflow_id, -1, 1))  # each has a task
+        return _Page([entry_of(fact) for fact in facts], last, known=known)
 
     # --- shards, for those who own them ---------------------------------------------------------------
 
@@ -199,9 +222,9 @@ class LedgerPerformer(Performer):
             items.append(entry_of(fact))
             weight += len(dumps(fact.body))
             if weight >= PAGE_BYTES:
-                return _Page(items, fact.stamp.number, fact.stamp.number)
+                return _Page(items, fact.stamp.number, fact.stamp.number, horizon)
         number = facts[-1].stamp.number if facts else 0
-        return _Page(items, number if len(facts) == query.limit else None, number)
+        return _Page(items, number if len(facts) == query.limit else None, number, horizon)
 
     async def _snapshot(self, query: QueryData, _: list[Json]) -> _Page:
         if _audience(query) is Audience.QUEUE_MANAGER:

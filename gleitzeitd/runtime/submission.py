@@ -10,6 +10,7 @@ from typing import Any
 
 from gleitzeitd import workflow_file as files
 from gleitzeitd.errors import WorkflowInvalid
+from gleitzeitd.events import dependency_resolver as d
 from gleitzeitd.model.document import Reading, read
 from gleitzeitd.model.names import WorkflowId, is_identifier
 from gleitzeitd.plain import Json
@@ -58,3 +59,16 @@ def id_for(reading: Reading, wanted: str | None) -> WorkflowId:
         )
     assert reading.workflow is not None
     return WorkflowId(wanted or reading.workflow_id or new_workflow_id(reading.workflow.name))
+
+
+class Submitted:
+    """A workflow that is on disk: from here on it is never lost."""
+
+    __slots__ = ("duplicate", "warnings", "workflow_id")
+
+    def __init__(self, event: d.WorkflowSubmitted) -> None:
+        self.workflow_id = event.workflow_id
+        self.duplicate = event.duplicate
+        """It was there already, under this id."""
+        self.warnings = event.warnings
+        """``Problem``: what was read otherwise than its author may expect."""

@@ -68,9 +68,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def feed(
-        self, shard: Shard, audience: Audience, after: int, limit: int
-    ) -> tuple[list[Fact], int]:
+    async def feed(self, shard: Shard, audience: Audience, after: int, limit: int) -> tuple[list[Fact], int]:
         """Entries of a shard with numbers over ``after``, in order, that the audience follows; NONE are the
         watchers, who follow all. And the shard's horizon at that time: up to it entries may be missing.
 

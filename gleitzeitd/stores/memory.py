@@ -52,7 +52,6 @@ class _Tables:
     deleted: dict[tuple[WorkflowId, str], str] = field(default_factory=dict)
     """When, by id and correlation id."""
 
-
     def forget(self, workflow_id: WorkflowId) -> None:
         """All that is kept of a workflow."""
         row = self.workflows.pop(workflow_id, None)
@@ -221,9 +220,7 @@ class MemoryStore(Store):
         ]
         return sorted(rows, key=lambda row: row.workflow_id)
 
-    async def feed(
-        self, shard: Shard, audience: Audience, after: int, limit: int
-    ) -> tuple[list[Fact], int]:
+    async def feed(self, shard: Shard, audience: Audience, after: int, limit: int) -> tuple[list[Fact], int]:
         feed = self._tables.feeds[shard]
         entries = islice(feed, bisect_right(feed, after, key=lambda fact: fact.stamp.number), None)
         followed = (fact for fact in entries if not audience or fact.audience & audience)

@@ -11,6 +11,7 @@ import asyncio
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -24,7 +25,7 @@ from gleitzeitd.bounds import bounded, sized
 from gleitzeitd.errors import StoreCorrupt, StoreError, StoreLocked
 from gleitzeitd.model.change import Change, Outcome
 from gleitzeitd.model.ledger import Audience, Fact, OutputChunk, TaskRow, WorkflowRow
-from gleitzeitd.model.names import Shard, TaskId, WorkflowId
+from gleitzeitd.model.names import SHARDS, Shard, TaskId, WorkflowId
 from gleitzeitd.model.transition import apply
 from gleitzeitd.plain import Json
 from gleitzeitd.stores import sqlite_deletion, sqlite_read
@@ -77,7 +78,10 @@ class SqliteStore(Store):
         busy_seconds: float = 5.0,
         limit_megabytes: int = 0,
         check: bool = True,
+        first_epoch: int = 0,
     ) -> None:
+        """``first_epoch`` is that of all shards in a file that is made; see :func:`begin_at`."""
+        self._first_epoch = first_epoch
         self._settings = Settings(
             path=str(path),
             synchronous=synchronous,
@@ -101,12 +105,13 @@ class SqliteStore(Store):
             busy_seconds=settings.busy_seconds,
             limit_megabytes=settings.limit_megabytes,
             check=settings.check,
+            first_epoch=int(time.time()),
         )
 
     async def open(self) -> Recovered:
         if self._open is not None:
             raise StoreError(f"{self._path} is open already")
-        opened = _Opened(self._settings)
+        opened = _Opened(self._settings, self._first_epoch)
         try:
             found = await opened.start()
         except BaseException:
@@ -128,9 +133,7 @@ class SqliteStore(Store):
     async def commit(self, changes: Sequence[Change], at: str) -> list[Outcome]:
         return await self._opened().write(list(changes), at)
 
-    async def feed(
-        self, shard: Shard, audience: Audience, after: int, limit: int
-    ) -> tuple[list[Fact], int]:
+    async def feed(self, shard: Shard, audience: Audience, after: int, limit: int) -> tuple[list[Fact], int]:
         return await self._opened().read(
             partial(sqlite_read.feed, shard=shard, audience=audience, after=after, limit=limit)
         )
@@ -198,8 +201,9 @@ class SqliteStore(Store):
 class _Opened:
     """The lock, the two threads, and their connections, from one open to the next close."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, first_epoch: int) -> None:
         self._settings = settings
+        self._first_epoch = first_epoch
         self._path = Path(settings.path)
         self._lock: int | None = None
         self._writer: sqlite3.Connection | None = None
@@ -249,6 +253,7 @@ class _Opened:
             if self._settings.check:
                 check(db, self._path)
             migrate(db, self._path)
+            begin_at(db, self._first_epoch)
             return sqlite_read.recovered(db)
 
     def _start_reader(self) -> None:
@@ -291,9 +296,12 @@ class _Opened:
 
     def _sweep(self, rows: int, forget: str) -> int:
         assert self._writer is not None
-        with told(self._path, "written"), unhurried(self._writer, self._settings.synchronous):
-            with transaction(self._writer, "BEGIN IMMEDIATE"):
-                return sqlite_deletion.sweep(self._writer, rows, forget)
+        with (
+            told(self._path, "written"),
+            unhurried(self._writer, self._settings.synchronous),
+            transaction(self._writer, "BEGIN IMMEDIATE"),
+        ):
+            return sqlite_deletion.sweep(self._writer, rows, forget)
 
     def _look(self, query: Callable[[sqlite3.Connection], T]) -> T:
         assert self._reader is not None
@@ -317,7 +325,7 @@ def transaction(db: sqlite3.Connection, begin: str) -> Iterator[None]:
 
 @contextmanager
 def unhurried(db: sqlite3.Connection, synchronous: str) -> Iterator[None]:
-    """Commits that nobody is answered for wait for no disk; the next one that does is behind them in the log."""
+    """Nobody is answered after these commits: they wait for no disk. The next one that waits is after them."""
     if synchronous == "FULL":
         db.execute("PRAGMA synchronous = NORMAL")
     try:
@@ -432,3 +440,22 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise StoreError(f"{path} could not be brought to schema {number}: {error}") from error
+
+
+def begin_at(db: sqlite3.Connection, epoch: int) -> None:
+    """Give all shards of a new file this epoch; one whose shards had owners stays as it is.
+
+    A file can be made where there was another, as a damaged one that was moved away, under resolvers and
+    queue managers that run. If it began at 0 again, they would take its shards for those they follow already,
+    and never look at what is in them.
+    """
+    (known,) = db.execute("SELECT count(*) FROM shard").fetchone()
+    if known or not epoch:
+        return
+    with transaction(db, "BEGIN IMMEDIATE"):
+        rows = SqliteRows(db)
+        for number in range(SHARDS):
+            row = rows.shard(Shard(number))
+            row.resolver_epoch = row.queue_manager_epoch = epoch
+            rows.put_shard(row)
+        rows.flush()

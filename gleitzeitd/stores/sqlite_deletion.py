@@ -42,7 +42,9 @@ _FORGET = (
 )
 
 
-def finished(db: sqlite3.Connection, before: str, keep: int | None, spare: str, limit: int) -> list[WorkflowId]:
+def finished(
+    db: sqlite3.Connection, before: str, keep: int | None, spare: str, limit: int
+) -> list[WorkflowId]:
     """See ``Store.finished``."""
     last = (before, -1)
     if keep is not None:

@@ -34,6 +34,7 @@ ENGINE, QUEUE, RESOLVER = map(ComponentId, ("engine-1", "queue-1", "resolver-1")
 W = WorkflowId("w")
 N = shard_of(W)
 SWEEP = SetTimer("leases", 0.5)
+RESTING = SetTimer("retention", 60.0)
 
 
 def shard_rows():
@@ -48,6 +49,7 @@ def ledger(**recovered):
     d = Dialogue(Persistence(ComponentId("persistence"), Settings()))
     d.start() << calls(Requests.Open, call_id="open")
     d.finish("open", Recovered(shards=shard_rows(), **recovered)) << notes("info", "the ledger is open")
+    d << RESTING
     return d
 
 
@@ -134,7 +136,7 @@ def test_changes_that_come_before_the_store_is_open_wait_for_it():
     d = Dialogue(Persistence(ComponentId("persistence")))
     d.start() << calls(Requests.Open)
     d.receive(started(), source=ENGINE).settle().silent()
-    d.finish("open", Recovered(shards=shard_rows())) << notes("info")
+    d.finish("open", Recovered(shards=shard_rows())) << notes("info") << RESTING
     d.settle() << calls(Requests.Commit)
 
 
@@ -258,7 +260,8 @@ def test_an_inventory_from_before_a_pause_of_the_ledger_proves_nothing():
 def test_leases_are_armed_in_full_when_the_ledger_starts():
     d = Dialogue(Persistence(ComponentId("persistence")))
     d.start().take()
-    d.finish("open", Recovered(shards=shard_rows(), held=[(attempt(), ENGINE)])) << notes("info") << SWEEP
+    d.finish("open", Recovered(shards=shard_rows(), held=[(attempt(), ENGINE)])) << notes("info")
+    d << RESTING << SWEEP
     d.after(14.0).expire("leases") << SWEEP
 
 
@@ -296,7 +299,7 @@ def test_a_retry_is_woken_when_it_is_due_and_armed_again_by_a_restart():
     d = Dialogue(Persistence(ComponentId("persistence")))
     d.start().take()
     d.finish("open", Recovered(shards=shard_rows(), waking=[(attempt(), 2.0)]))
-    d << notes("info") << SetTimer("wake/w/a", 2.0)
+    d << notes("info") << RESTING << SetTimer("wake/w/a", 2.0)
 
 
 # --- shards ---------------------------------------------------------------------------------------
@@ -361,7 +364,7 @@ def armed(*deadlines):
     d = Dialogue(Persistence(ComponentId("persistence"), Settings()))
     d.start().take()
     d.finish("open", Recovered(shards=shard_rows(), deadlines=[(each, 60.0) for each in deadlines]))
-    d << notes("info", "the ledger is open")
+    d << notes("info", "the ledger is open") << RESTING
     for each in deadlines:
         d << SetTimer(f"deadline/w/{each.task_id}", 60.0)
     return d
