@@ -15,6 +15,7 @@ import os
 import shutil
 import sqlite3
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -243,10 +244,12 @@ def _copy(source: sqlite3.Connection, partial: Path, name: Path) -> None:
 
 def _disown(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA synchronous = FULL")
+    # A new database begins with the time as its epoch: this one comes after any that was there meanwhile.
+    now = int(time.time())
     db.execute(
-        "UPDATE shard SET resolver = '', resolver_epoch = resolver_epoch + ?,"
-        " queue_manager = '', queue_manager_epoch = queue_manager_epoch + ?",
-        (EPOCHS_SKIPPED, EPOCHS_SKIPPED),
+        "UPDATE shard SET resolver = '', resolver_epoch = max(resolver_epoch + ?, ?),"
+        " queue_manager = '', queue_manager_epoch = max(queue_manager_epoch + ?, ?)",
+        (EPOCHS_SKIPPED, now, EPOCHS_SKIPPED, now),
     )
 
 

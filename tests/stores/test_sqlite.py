@@ -16,9 +16,10 @@ import pytest
 from hypothesis import settings
 
 from gleitzeitd.errors import StoreCorrupt, StoreError, StoreLocked
+from gleitzeitd.model.change import TakeShards
 from gleitzeitd.model.ledger import Audience, TaskState
-from gleitzeitd.model.names import WorkflowId, shard_of
-from gleitzeitd.stores import sqlite_read
+from gleitzeitd.model.names import Role, Shard, WorkflowId, shard_of
+from gleitzeitd.stores import sqlite_deletion, sqlite_read
 from gleitzeitd.stores.sqlite import Settings, SqliteStore
 from tests.stores.ledger import AT, OWNED, W, accept, check_rules, complete, contents, done, grant, ready
 from tests.stores.ledger_machine import LedgerMachine
@@ -289,6 +290,24 @@ async def test_settings_describe_a_store(path):
     assert path.exists()
 
 
+async def test_a_new_file_never_has_the_epochs_of_one_that_was_there_before(path):
+    """Resolvers and queue managers that follow the old one's shards have to notice."""
+    store = SqliteStore(path, first_epoch=1000)
+    found = await store.open()
+    assert {(row.resolver_epoch, row.queue_manager_epoch) for row in found.shards} == {(1000, 1000)}
+    await store.commit([TakeShards(role=Role.DEPENDENCY_RESOLVER, owner="one", shards=[Shard(3)])], AT)
+    await store.close()
+    again = SqliteStore(path, first_epoch=2000)
+    found = await again.open()
+    assert found.shards[3].resolver_epoch == 1001
+    assert found.shards[4].resolver_epoch == 1000
+    await again.close()
+    made = SqliteStore.of(Settings(path=str(path.with_name("other.db"))))
+    found = await made.open()
+    assert all(row.resolver_epoch > 1_700_000_000 for row in found.shards)
+    await made.close()
+
+
 async def test_a_long_read_does_not_hold_a_commit_up(store):
     await store.commit([*OWNED, accept(graph={f"t{n}": [] for n in range(3000)})], AT)
     reads = [asyncio.create_task(store.open_workflows(shard_of(W), None, 10)) for _ in range(20)]
@@ -299,7 +318,7 @@ async def test_a_long_read_does_not_hold_a_commit_up(store):
 
 
 QUERIES = [
-    *(getattr(sqlite_read, name) for name in dir(sqlite_read) if name.isupper() and name[0] != "_"),
+    *(getattr(each, n) for each in (sqlite_read, sqlite_deletion) for n in dir(each) if n.isupper() and n[0] != "_"),
     sqlite_read.listing(None, None, None)[0],
     sqlite_read.listing("running", None, f"{AT}/w")[0],
 ]
