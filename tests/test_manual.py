@@ -34,7 +34,7 @@ TREES = {tree.path[0]: tree for tree in (commands.gleitzeit(), commands.gleitzei
 COMMANDS = [each for tree in TREES.values() for each in tree.everywhere()]
 FREE = {
     "TEXT", "ID", "NAME", "NAME=VALUE", "SECONDS", "NUMBER", "URL", "JSON", "TASK", "TASKS", "PATH",
-    "MODULE:CLASS",
+    "MODULE:CLASS", "METHOD=JSON", "CHECK", "COMMAND",
 }  # fmt: skip
 """What stands for a value that nothing can complete."""
 
@@ -278,7 +278,7 @@ def test_how_a_value_is_completed_has_been_decided(command: commands.Command) ->
 
 
 def test_only_what_is_generated_is_in_its_folders() -> None:
-    assert {path.parent.name for path in generated()} == {"man", "completion"}
+    assert {path.parent.name for path in generated()} == {"man", "completion", "sdk"}
 
 
 # --- on a host ------------------------------------------------------------------------------------

@@ -19,6 +19,11 @@ from gleitzeitd.plain import did_you_mean
 LOOK_SECONDS = 0.5
 """Between two looks whether it has finished."""
 
+UNANSWERED = (
+    "it is connected, and perhaps a provider that does not know drain_component. Then stop it: what runs there "
+    "is lost to it, and tried again as on_lost says"
+)
+
 
 @command("drain")
 @click.argument("component", metavar="[ENGINE|PROVIDER]", required=False)
@@ -57,7 +62,13 @@ async def _drain(
         _show(session, some)
         return None
     chosen = the_one(some, text)
-    state = await _told(session, chosen.component_id, undo=undo)
+    try:
+        state = await _told(session, chosen.component_id, undo=undo)
+    except AnswerTimeout as silence:
+        present = {each.component_id for each in await session.client.components()}
+        if chosen.component_id not in present:
+            raise
+        raise AnswerTimeout(f"{silence}; {UNANSWERED}") from silence
     finished = True
     if wait and not undo:
         finished = await _until_idle(session, chosen.component_id, state, seconds)

@@ -5,7 +5,7 @@ _gleitzeit_known() {
     commands='' options='' arguments=() valued=()
     case $1 in
         gleitzeit)
-            commands='run submit watch status list result logs why cancel resolve priority validate schema components providers protocols queues trace drain doctor backup restore config explain version'
+            commands='run submit watch status list result logs why cancel delete resolve priority validate schema components providers protocols queues trace drain doctor backup restore config conform explain version'
             options='--version --debug --hub --hub-url --token --token-file -j --json --help'
             valued=(--hub:text: --hub-url:text: --token:text: --token-file:file:)
             ;;
@@ -51,6 +51,11 @@ _gleitzeit_known() {
         'gleitzeit cancel')
             options='--reason --hub --hub-url --token --token-file -j --json --help'
             valued=(--reason:text: --hub:text: --hub-url:text: --token:text: --token-file:file:)
+            arguments=(workflow:)
+            ;;
+        'gleitzeit delete')
+            options='--hub --hub-url --token --token-file -j --json --help'
+            valued=(--hub:text: --hub-url:text: --token:text: --token-file:file:)
             arguments=(workflow:)
             ;;
         'gleitzeit resolve')
@@ -114,6 +119,11 @@ _gleitzeit_known() {
         'gleitzeit config')
             options='--origin --here -j --json --help'
             arguments=(choice:show role: text:)
+            ;;
+        'gleitzeit conform')
+            options='--port --timeout --start --call --slow --only --origin -j --json --help'
+            valued=(--port:text: --timeout:text: --start:text: --call:text: --slow:text: --only:text: --origin:text:)
+            arguments=(text:)
             ;;
         'gleitzeit explain')
             options='-j --json --help'

@@ -3,7 +3,7 @@
 
 # The commands typed so far, such as "config show".
 function __gleitzeit_path
-    set -l known run submit watch status list result logs why cancel resolve priority validate schema components providers protocols queues trace drain doctor backup restore config explain version
+    set -l known run submit watch status list result logs why cancel delete resolve priority validate schema components providers protocols queues trace drain doctor backup restore config conform explain version
     set -l path ''
     for word in (commandline -opc)[2..-1]
         set -l longer (string trim -- "$path $word")
@@ -28,6 +28,7 @@ complete -c gleitzeit -n '__gleitzeit_at \'\'' -a result -d 'The results of a wo
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a logs -d 'What tasks have written to standard output and error.'
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a why -d 'Why a workflow or a task is not done.'
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a cancel -d 'Run nothing more of a workflow, and end what runs.'
+complete -c gleitzeit -n '__gleitzeit_at \'\'' -a delete -d 'Keep nothing of finished workflows any more: no task, no result, no history.'
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a resolve -d 'Say what became of a task that was lost while it ran.'
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a priority -d 'Change the priority of what does not run yet.'
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a validate -d 'Check workflow files without running them.'
@@ -42,6 +43,7 @@ complete -c gleitzeit -n '__gleitzeit_at \'\'' -a doctor -d 'What is wrong with 
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a backup -d 'A checked copy of the database, while everything runs.'
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a restore -d 'A backup in the place of the database.'
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a config -d 'The settings of a role, and where each is from.'
+complete -c gleitzeit -n '__gleitzeit_at \'\'' -a conform -d 'Check whether a provider in any language does all that a provider has to do.'
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a explain -d 'What an error means, and what there is to do.'
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a version -d 'Which version this is.'
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -l version -d 'Show the version and exit.'
@@ -118,6 +120,12 @@ complete -c gleitzeit -n '__gleitzeit_at cancel' -l token-file -r -F -d 'A file 
 complete -c gleitzeit -n '__gleitzeit_at cancel' -s j -l json -d 'Print JSON on standard output, and nothing else.'
 complete -c gleitzeit -n '__gleitzeit_at cancel' -l help -d 'Show this message and exit.'
 complete -c gleitzeit -n '__gleitzeit_at cancel' -f -a '(timeout 2 gleitzeit list --limit 50 --json 2>/dev/null | sed -n \'s/^ *"workflow_id": "\\(.*\\)",*$/\\1/p\'; echo last)'
+complete -c gleitzeit -n '__gleitzeit_at delete' -l hub -l hub-url -r -f -d 'The hub to use; repeat it for several. Also GLEITZEIT_HUB_URL.'
+complete -c gleitzeit -n '__gleitzeit_at delete' -l token -r -f -d 'The token for the hub. Also GLEITZEIT_TOKEN, which other users cannot see.'
+complete -c gleitzeit -n '__gleitzeit_at delete' -l token-file -r -F -d 'A file that holds the token.'
+complete -c gleitzeit -n '__gleitzeit_at delete' -s j -l json -d 'Print JSON on standard output, and nothing else.'
+complete -c gleitzeit -n '__gleitzeit_at delete' -l help -d 'Show this message and exit.'
+complete -c gleitzeit -n '__gleitzeit_at delete' -f -a '(timeout 2 gleitzeit list --limit 50 --json 2>/dev/null | sed -n \'s/^ *"workflow_id": "\\(.*\\)",*$/\\1/p\'; echo last)'
 complete -c gleitzeit -n '__gleitzeit_at resolve' -l result -r -f -d 'What the task returned, if it is done.'
 complete -c gleitzeit -n '__gleitzeit_at resolve' -l hub -l hub-url -r -f -d 'The hub to use; repeat it for several. Also GLEITZEIT_HUB_URL.'
 complete -c gleitzeit -n '__gleitzeit_at resolve' -l token -r -f -d 'The token for the hub. Also GLEITZEIT_TOKEN, which other users cannot see.'
@@ -203,6 +211,16 @@ complete -c gleitzeit -n '__gleitzeit_at config' -l help -d 'Show this message a
 complete -c gleitzeit -n '__gleitzeit_at config' -f -a 'show'
 complete -c gleitzeit -n '__gleitzeit_at config' -f -a '(printf \'%s\\n\' hub persistence protocol-registry dependency-resolver queue-manager execution-engine provider)'
 complete -c gleitzeit -n '__gleitzeit_at config' -f
+complete -c gleitzeit -n '__gleitzeit_at conform' -l port -r -f -d 'Where the hub listens; 0, the default, is any free port. 0 to 65535.'
+complete -c gleitzeit -n '__gleitzeit_at conform' -l timeout -r -f -d 'For every answer; 5 by default. More than 0.'
+complete -c gleitzeit -n '__gleitzeit_at conform' -l start -r -f -d 'Until the provider has registered; 60 by default. More than 0.'
+complete -c gleitzeit -n '__gleitzeit_at conform' -l call -r -f -d 'A call that works, with its parameters; one is made up otherwise. Can be repeated.'
+complete -c gleitzeit -n '__gleitzeit_at conform' -l slow -r -f -d 'A call that takes long enough to be cancelled.'
+complete -c gleitzeit -n '__gleitzeit_at conform' -l only -r -f -d 'Make this check. Can be repeated.'
+complete -c gleitzeit -n '__gleitzeit_at conform' -l origin -r -f -d 'Let web pages of this origin connect; * is any. Can be repeated.'
+complete -c gleitzeit -n '__gleitzeit_at conform' -s j -l json -d 'Print JSON on standard output, and nothing else.'
+complete -c gleitzeit -n '__gleitzeit_at conform' -l help -d 'Show this message and exit.'
+complete -c gleitzeit -n '__gleitzeit_at conform' -f
 complete -c gleitzeit -n '__gleitzeit_at explain' -s j -l json -d 'Print JSON on standard output, and nothing else.'
 complete -c gleitzeit -n '__gleitzeit_at explain' -l help -d 'Show this message and exit.'
 complete -c gleitzeit -n '__gleitzeit_at explain' -f -a '(printf \'%s\\n\' AUTHENTICATION_FAILED AUTHORIZATION_FAILED CONFIGURATION_ERROR CONNECTION_FAILED CONNECTION_TIMEOUT INVALID_PARAMS INVALID_REQUEST METHOD_NOT_FOUND METHOD_NOT_SUPPORTED PERSISTENCE_CONNECTION_FAILED PERSISTENCE_DATA_CORRUPT PERSISTENCE_LOCKED PROTOCOL_NOT_FOUND PROVIDER_NOT_AVAILABLE PROVIDER_OVERLOADED PROVIDER_TIMEOUT RATE_LIMIT_EXCEEDED SYSTEM_ERROR TASK_CANCELLED TASK_DEPENDENCY_FAILED TASK_EXECUTION_FAILED TASK_NOT_FOUND TASK_PARAMETER_INVALID TASK_RESULT_INVALID TASK_TIMEOUT WIRE_VERSION_UNSUPPORTED WORKFLOW_EXECUTION_FAILED WORKFLOW_INVALID_STATE WORKFLOW_NOT_FOUND WORKFLOW_TIMEOUT WORKFLOW_VALIDATION_FAILED)'

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from reference.files import generated, stale
+from reference.files import COMPLETION, MANUAL, generated, stale
 
 
 def main() -> int:
@@ -28,9 +28,7 @@ def main() -> int:
 
 def leftovers(files: dict[Path, str]) -> list[Path]:
     """What nothing makes any more."""
-    return [
-        path for folder in {each.parent for each in files} for path in folder.iterdir() if path not in files
-    ]
+    return [path for folder in (MANUAL, COMPLETION) for path in folder.iterdir() if path not in files]
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from gleitzeitd.cli import drain
-from gleitzeitd.errors import GleitzeitError
+from gleitzeitd.errors import AnswerTimeout, GleitzeitError
+from gleitzeitd.events import Event
 from gleitzeitd.events.hub import ComponentInfo
 from gleitzeitd.events.operations import ComponentDraining, DrainComponent
 from gleitzeitd.model.names import ComponentId, Role
@@ -60,7 +61,7 @@ def test_waiting_ends_when_nothing_runs_there() -> None:
 
 
 def test_waiting_has_an_end_that_the_exit_code_tells() -> None:
-    fake = client(*[(True, 1)] * 1000)
+    fake = client(*[(True, 1)] * 100_000)
     result = call(fake, "drain", "py", "--wait", "--timeout", "0.01", "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout) == {
@@ -91,3 +92,15 @@ def test_a_whole_id_or_a_beginning_that_is_nobody_elses_names_one(text: str, fou
 def test_others_are_refused(text: str, said: str) -> None:
     with pytest.raises(GleitzeitError, match=said.replace("?", "[?]")):
         drain.the_one(SOME, text)
+
+
+def test_a_provider_that_does_not_know_the_command_is_told_from_one_that_is_away() -> None:
+    class Silent(FakeClient):
+        async def ask(self, event: Event, *, to: str = "") -> Event:
+            raise AnswerTimeout("no answer to drain_component")
+
+    fake = Silent()
+    fake.component_list = SOME
+    result = call(fake, "drain", "python-1")
+    assert result.exit_code == 3
+    assert "does not know drain_component" in result.stderr
