@@ -272,7 +272,7 @@ class Component:
                 refusal = known.get(error.code, NotPermitted)
                 self._open[hub].refused(refusal(error.message))
             case Leave(hub, reason):
-                self._open[hub].leave(reason or "the hub is leaving")
+                self._open[hub].goodbye(reason)
 
     def _transmit(self, hub: str, item: Transmit) -> None:
         connection = self._open.get(hub)

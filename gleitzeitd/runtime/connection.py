@@ -52,6 +52,9 @@ GOODBYE = 0.5
 """Seconds for an orderly end of a connection; then it is cut."""
 REFUSED_DELAY = 10.0
 """Seconds between attempts at a hub that does not accept us."""
+RESTART = 15.0
+"""Seconds that a hub which has said goodbye may be away before that is worth a warning: an upgrade's restart
+on a slow machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,6 +322,8 @@ class HubLink:
         self._is_client = is_client
         self._connection: Connection | None = None
         self._reported = ""
+        self._goodbye_at: float | None = None
+        """When the hub has said goodbye; None if it is here, or that has been warned of."""
 
     def is_registered(self) -> bool:
         """Whether the hub has accepted us."""
@@ -345,11 +350,21 @@ class HubLink:
 
     def _up(self) -> None:
         self.problem = self._reported = ""
+        self._goodbye_at = None
         log.log(self._level(logging.INFO), "connected to a hub", extra={"hub": self.url})
 
     def _down(self, connection: Connection) -> None:
         self.problem = connection.reason
+        if connection.said_goodbye and connection.registered:
+            self._goodbye_at = monotonic()
+            about = {"hub": self.url, "reason": self.problem}
+            log.log(self._level(logging.INFO), "a hub has said goodbye", extra=about)
+            return
         kind = "a hub is not connected" if connection.refusal is None else "a hub refuses us"
+        returns = self._goodbye_at is not None and monotonic() - self._goodbye_at < RESTART
+        if connection.refusal is None and returns:
+            return
+        self._goodbye_at = None
         if kind != self._reported:  # one record per cause, not per attempt
             self._reported = kind
             error = connection.refusal or HubUnreachable(self.problem)
@@ -372,6 +387,8 @@ class Connection:
         """Seconds, as the hub has announced."""
         self.reason = ""
         """Why it has ended."""
+        self.said_goodbye = False
+        """It has ended because the hub has said that it leaves."""
         self.refusal: GleitzeitError | None = None
         self._owner = owner
         self._wire = wire
@@ -423,6 +440,12 @@ class Connection:
         """The hub will not have us."""
         self.refusal = problem
         self.leave(str(problem))
+
+    def goodbye(self, reason: str) -> None:
+        """The hub has said that it leaves."""
+        if not self._ended.is_set():
+            self.said_goodbye = True
+            self.leave(reason or "the hub is leaving")
 
     def leave(self, reason: str) -> None:
         """End it."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import logging
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +17,7 @@ from gleitzeitd.events import Envelope
 from gleitzeitd.events.codec import envelope_to_plain
 from gleitzeitd.machines.link import Transmit
 from gleitzeitd.model.names import ComponentId
+from gleitzeitd.runtime import connection as connection_module
 from gleitzeitd.runtime.connection import (
     BATCH_BYTES,
     BATCH_EVENTS,
@@ -211,3 +214,74 @@ async def test_a_bug_in_writing_ends_the_connection_and_is_not_kept_secret() -> 
     with pytest.raises(ZeroDivisionError):
         await asyncio.wait_for(connection.run({}), 2)
     assert wire.closed
+
+
+class ScriptedWire(DeafWire):
+    """A hub that registers us, and then goes: with a goodbye, or without."""
+
+    def __init__(self, end: str) -> None:
+        super().__init__(connects=end != "absent")
+        self.end = end
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Guest(Nobody):
+    """Whose hub does what the wires say; after the last one it is cancelled."""
+
+    def __init__(self, *ends: str) -> None:
+        self.wires = [ScriptedWire(end) for end in ends]
+        self.left = asyncio.Event()
+
+    def wire(self) -> ScriptedWire:
+        self.now = self.wires.pop(0) if self.wires else ScriptedWire("absent")
+        if not self.wires:
+            self.left.set()
+        return self.now
+
+    def connected(self, connection: Connection) -> None:
+        connection.accepted(frozenset())
+        if self.now.end == "goodbye":
+            connection.goodbye("the hub is stopping")
+        else:
+            connection.leave("the connection is closed")
+
+
+async def told_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, away: float, *ends: str
+) -> list[tuple[str, str]]:
+    """Levels and messages, when a hub behaves so, and each look at the clock takes ``away`` seconds."""
+    caplog.set_level(logging.INFO)
+    ticks = itertools.count(0.0, away)
+    monkeypatch.setattr(connection_module, "monotonic", lambda: next(ticks))
+    monkeypatch.setattr(connection_module, "retry_delay", lambda failures: 0.0)
+    guest = Guest(*ends)
+    link = HubLink("http://hub:1", guest, {}, LinkSettings(), new_wire=guest.wire, is_client=False)
+    running = asyncio.ensure_future(link.run())
+    await asyncio.wait_for(guest.left.wait(), 5)
+    running.cancel()
+    await asyncio.wait({running}, timeout=5)
+    return [(r.levelname, r.message) for r in caplog.records if r.name == connection_module.__name__]
+
+
+async def test_a_hub_that_said_goodbye_and_comes_back_is_no_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = await told_of(monkeypatch, caplog, 0.5, "goodbye", "absent", "absent", "goodbye", "absent")
+    assert {level for level, _ in told} == {"INFO"}
+    assert [m for _, m in told] == ["connected to a hub", "a hub has said goodbye"] * 2
+
+
+async def test_a_hub_that_said_goodbye_and_stays_away_is_one_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = await told_of(monkeypatch, caplog, 6.0, "goodbye", *["absent"] * 8)
+    assert [m for level, m in told if level == "WARNING"] == ["a hub is not connected"]
+
+
+async def test_a_hub_that_goes_without_a_word_is_a_warning_at_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = await told_of(monkeypatch, caplog, 0.01, "crash", "absent", "absent")
+    assert told[:2] == [("INFO", "connected to a hub"), ("WARNING", "a hub is not connected")]
