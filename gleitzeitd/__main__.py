@@ -25,7 +25,7 @@ from gleitzeitd.config import (
     reference,
     value_in,
 )
-from gleitzeitd.errors import ConfigError, GleitzeitError, MalformedData
+from gleitzeitd.errors import ConfigError, GleitzeitError, MalformedData, StoreCorrupt
 from gleitzeitd.model.names import Role
 from gleitzeitd.plain import did_you_mean
 from gleitzeitd.roles import ALIASES, COMPONENTS, EVERYBODY, ROLES, foreign_sections
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 ALL, KEYGEN = "all", "keygen"
 FAILED, USAGE = 1, 2
+DAMAGED = 65
+"""As ``EX_DATAERR`` of sysexits.h."""
 DATABASE = "sqlite.path"
 CLASS = ("provider", "module")
 """The section and the key that name a provider's class, and so decide which settings it has."""
@@ -49,7 +51,9 @@ log = logging.getLogger("gleitzeitd")
 
 
 def main() -> NoReturn:
-    """Exits with 0; with 1 if it cannot go on; with 2 if the command line or the configuration is wrong."""
+    """Exits with 0; with 1 if it cannot go on; with 2 if the command line or the configuration is wrong;
+    with 65 if the database is damaged.
+    """
     sys.exit(run(sys.argv[1:], os.environ))
 
 
@@ -106,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("role", metavar="ROLE", help="see below")
     made.add_argument("name", metavar="NAME", nargs="?", default="", help="which provider, or engine")
     made.add_argument(
-        "--module", metavar="MODULE:CLASS", default="", help="the class of a provider of your own"
+        "--module", metavar="MODULE:CLASS", default="", help="a class, or module, of a provider of your own"
     )
     made.add_argument(
         "--config",
@@ -398,7 +402,7 @@ def _serve(plan: Plan, parts: list[Part]) -> int:
         return USAGE
     except (GleitzeitError, OSError) as problem:
         log.error("cannot go on", extra={"error": problem})
-        return FAILED
+        return DAMAGED if isinstance(problem, StoreCorrupt) else FAILED
     except Exception:  # whatever was not foreseen: one record, and an exit code
         log.critical("a bug has ended this process", exc_info=True)
         return FAILED

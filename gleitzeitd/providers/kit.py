@@ -15,6 +15,9 @@ from the docstrings. Parameters and results are checked, defaults applied, time 
 enforced; an exception ends the call as a failed execution. A parameter annotated with :class:`MethodCall`
 is not one of the protocol's: it gets the call, for ``on_output``, ``on_progress``, ``attempt`` and the rest.
 
+In five lines: a module whose functions have ``@method`` above them. Its protocol is called like the module,
+``weather/v1``, or like its variable ``protocol_name``.
+
 Methods with ``def`` run in threads, as many as the capacity. A thread cannot be killed: at a cancel or a
 timeout the call waits ``kill_after_seconds`` for it, then gives up on it; its slot stays taken until it
 really ends, and ``health`` says so.
@@ -30,7 +33,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, TypeVar, cast
+from types import ModuleType
+from typing import Any, ClassVar, TypeVar, cast, overload
 
 from gleitzeitd.bounds import bounded
 from gleitzeitd.errors import ConfigError, ExecutionFailed, MalformedData, ProviderOverloaded, TaskError
@@ -50,6 +54,7 @@ BUILTIN: dict[str, str] = {
 """The providers that gleitzeitd brings, by name."""
 
 F = TypeVar("F", bound=Callable[..., Any])
+_MARK = "__gleitzeit__"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,14 +69,26 @@ class MethodProviderSettings:
     """Between asking work to end and ending it by force."""
 
 
-def method(*, name: str = "", aliases: tuple[str, ...] = (), returns: Any = None) -> Callable[[F], F]:
-    """Name a method differently (``tool.add``), or several times; ``returns`` is a schema for its result."""
+@overload
+def method(function: F) -> F: ...
+
+
+@overload
+def method(*, name: str = "", aliases: tuple[str, ...] = (), returns: Any = None) -> Callable[[F], F]: ...
+
+
+def method(
+    function: Any = None, *, name: str = "", aliases: tuple[str, ...] = (), returns: Any = None
+) -> Any:
+    """Make a function of a module a method. Or name a method differently (``tool.add``), or several times;
+    ``returns`` is a schema for its result.
+    """
 
     def mark(function: F) -> F:
-        function.__gleitzeit__ = (name, aliases, returns)  # type: ignore[attr-defined] # a mark on a function
+        setattr(function, _MARK, (name or function.__name__, aliases, returns))
         return function
 
-    return mark
+    return mark if function is None else mark(function)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,14 +245,16 @@ class MethodProvider(Provider):
 
 
 def load(spec: str) -> type[Provider]:
-    """The provider class that ``my.module:MyProvider`` names.
+    """The provider class that ``my.module:MyProvider`` names, or that ``my.module`` makes with its functions.
 
     Raises:
         ConfigError: with what is wrong with the name, or with the module.
     """
     module_name, colon, class_name = spec.partition(":")
-    if not (colon and module_name and class_name):
-        raise ConfigError(f"provider {spec!r}: expected module:Class, as in my.module:MyProvider")
+    if not module_name or (colon and not class_name):
+        raise ConfigError(
+            f"provider {spec!r}: expected module:Class, as in my.module:MyProvider, or my.module"
+        )
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -243,6 +262,8 @@ def load(spec: str) -> type[Provider]:
     except Exception as error:  # the boundary of foreign code
         why = f"{type(error).__name__}: {error}"
         raise ConfigError(f"provider {spec!r}: {module_name} cannot be imported: {why}") from error
+    if not colon:
+        return _of_functions(spec, module)
     found = getattr(module, class_name, None)
     if found is None:
         classes = [name for name, value in vars(module).items() if isinstance(value, type)]
@@ -256,6 +277,22 @@ def load(spec: str) -> type[Provider]:
     if issubclass(found, MethodProvider) and not hasattr(found, "protocol_name"):
         raise ConfigError(f'provider {spec!r}: {class_name} lacks protocol_name = "name/v1"')
     return found
+
+
+def _of_functions(spec: str, module: ModuleType) -> type[Provider]:
+    """The provider whose methods are the module's own functions with ``@method``."""
+    marked = {
+        f"function {name}": staticmethod(value)
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and hasattr(value, _MARK) and value.__module__ == module.__name__
+    }
+    if not marked:
+        raise ConfigError(
+            f"provider {spec!r}: expected module:Class, or functions with @method in {module.__name__}"
+        )
+    short = module.__name__.rpartition(".")[2]
+    name = getattr(module, "protocol_name", f"{short}/v1")
+    return type(short, (MethodProvider,), {**marked, "protocol_name": name, "__doc__": module.__doc__})
 
 
 def builtin(name: str) -> type[Provider]:
@@ -276,7 +313,7 @@ def _bound_methods(provider: MethodProvider) -> dict[str, _Bound]:
     bound: dict[str, _Bound] = {}
     for name in _method_names(cls):
         function = getattr(provider, name)
-        own_name, aliases, returns = getattr(function, "__gleitzeit__", ("", (), None))
+        own_name, aliases, returns = getattr(function, _MARK, ("", (), None))
         try:
             one = _bind(function, returns)
             check_schema(one.declared.parameters)
@@ -292,8 +329,12 @@ def _method_names(cls: type) -> list[str]:
     """In the order of definition, those of base classes first."""
     inherited = set(dir(MethodProvider))
     classes = [c for c in reversed(cls.__mro__) if issubclass(c, MethodProvider)]
-    names = [name for c in classes for name, value in vars(c).items() if inspect.isfunction(value)]
+    names = [name for c in classes for name, value in vars(c).items() if _is_method(value)]
     return [name for name in dict.fromkeys(names) if not name.startswith("_") and name not in inherited]
+
+
+def _is_method(value: Any) -> bool:
+    return inspect.isfunction(value) or (isinstance(value, staticmethod) and hasattr(value.__func__, _MARK))
 
 
 def _bind(function: Callable[..., Any], returns: dict[str, Json] | None) -> _Bound:

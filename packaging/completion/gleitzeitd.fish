@@ -20,7 +20,7 @@ end
 
 complete -c gleitzeitd -f
 complete -c gleitzeitd -n '__gleitzeitd_at \'\'' -s h -l help -d 'Show this help message and exit.'
-complete -c gleitzeitd -n '__gleitzeitd_at \'\'' -l module -r -f -d 'The class of a provider of your own.'
+complete -c gleitzeitd -n '__gleitzeitd_at \'\'' -l module -r -f -d 'A class, or module, of a provider of your own.'
 complete -c gleitzeitd -n '__gleitzeitd_at \'\'' -l config -r -F -d 'Read this file instead of those in /etc/gleitzeit; can be repeated.'
 complete -c gleitzeitd -n '__gleitzeitd_at \'\'' -l hub -r -f -d 'A hub; can be repeated.'
 complete -c gleitzeitd -n '__gleitzeitd_at \'\'' -l log-level -r -f -a 'debug info warning error' -d 'What is logged.'

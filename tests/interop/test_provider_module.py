@@ -1,4 +1,4 @@
-"""A class of ten lines in somebody's own module, run with ``gleitzeitd provider --module``."""
+"""A class of ten lines in somebody's own module, or a function of five, run with ``gleitzeitd provider --module``."""
 
 from __future__ import annotations
 
@@ -33,24 +33,36 @@ async def system(tmp_path: Path) -> AsyncIterator[Embedded]:
         yield running
 
 
-async def started(system: Embedded, directory: Path) -> asyncio.subprocess.Process:
+FUNCTION = '''
+from gleitzeitd.providers import method
+
+@method
+def forecast(city: str, days: int = 3) -> dict:
+    """The weather of the next days."""
+    return {"city": city, "days": days}
+'''
+
+
+async def started(system: Embedded, directory: Path, spec: str) -> asyncio.subprocess.Process:
     (directory / "sky.py").write_text(WEATHER)
+    (directory / "weather.py").write_text(FUNCTION)
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(directory), *sys.path]),
         "GLEITZEIT_HUB_URL": system.hub_url,
         "GLEITZEIT_TOKEN": str(system.token),
     }
-    command = [sys.executable, "-m", "gleitzeitd", "provider", "--module", "sky:Weather"]
+    command = [sys.executable, "-m", "gleitzeitd", "provider", "--module", spec]
     return await asyncio.create_subprocess_exec(
         *command, env=environment, cwd=directory, stderr=asyncio.subprocess.PIPE
     )
 
 
+@pytest.mark.parametrize("spec", ["sky:Weather", "weather"])
 async def test_it_serves_what_its_type_hints_say_and_ends_when_it_is_told_to(
-    system: Embedded, tmp_path: Path
+    system: Embedded, tmp_path: Path, spec: str
 ) -> None:
-    process = await started(system, tmp_path)
+    process = await started(system, tmp_path, spec)
     try:
         async with Client(system.hub_url, system.token) as client, asyncio.timeout(30):
             while "weather/v1" not in (known := {p.name: p for p in (await client.protocols()).protocols}):

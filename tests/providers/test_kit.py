@@ -203,6 +203,8 @@ class BadHint(MethodProvider):
         ("json:JSONDecoder", "no subclass of Provider"),
         ("gleitzeitd.providers.base:Provider", "lacks call, capacity, protocol"),
         (f"{__name__}:NoName", "lacks protocol_name"),
+        ("json", "or functions with @method in json"),
+        ("json:", "or my.module"),
     ],
 )
 def test_a_provider_that_cannot_be_loaded_says_why(spec, message) -> None:
@@ -232,3 +234,46 @@ def test_every_builtin_provider_can_be_made_with_its_defaults(name) -> None:
 def test_an_unknown_builtin_suggests_the_nearest() -> None:
     with pytest.raises(ConfigError, match="did you mean python"):
         builtin("pyton")
+
+
+FUNCTIONS = '''"""What the sky will do."""
+from gleitzeitd.providers import method
+from gleitzeitd.providers.kit import load
+
+@method
+def forecast(city: str, days: int = 3) -> dict:
+    "The weather of the next days."
+    return {"city": city, "days": days}
+
+@method(name="tool.health", aliases=("well",))
+async def health() -> str:
+    return "sunny"
+
+def helper(x): ...
+'''
+
+
+def asked(name: str, **parameters) -> MethodCall:
+    return MethodCall(method=name, parameters=parameters)
+
+
+async def test_the_functions_of_a_module_are_a_provider(tmp_path, monkeypatch) -> None:
+    (tmp_path / "weatherly.py").write_text(FUNCTIONS)
+    monkeypatch.syspath_prepend(tmp_path)
+    provider = load("weatherly")()
+    protocol = provider.protocol()
+    assert (protocol.name, protocol.description) == ("weatherly/v1", "What the sky will do.")
+    assert list(protocol.methods) == ["weatherly/forecast", "weatherly/tool.health", "weatherly/well"]
+    assert protocol.methods["weatherly/forecast"].parameters["required"] == ["city"]
+    assert await provider.health() == "ok"
+    assert await provider.call(asked("weatherly/forecast", city="Ulm")) == {"city": "Ulm", "days": 3}
+    assert await provider.call(asked("weatherly/well")) == "sunny"
+    with pytest.raises(ParameterInvalid, match="city"):
+        await provider.call(asked("weatherly/forecast", city=7))
+
+
+async def test_a_module_of_functions_may_name_its_protocol(tmp_path, monkeypatch) -> None:
+    (tmp_path / "named.py").write_text(FUNCTIONS + "protocol_name = 'sky/v2'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    protocol = load("named")().protocol()
+    assert (protocol.name, list(protocol.methods)[0]) == ("sky/v2", "sky/forecast")
