@@ -12,6 +12,7 @@ from gleitzeitd.client import Client
 from gleitzeitd.model.document import read
 from gleitzeitd.runtime.embedded import Embedded
 from gleitzeitd.workflow_file import load
+from tests.fake_llm import FakeLlm
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 FILES = sorted(EXAMPLES.glob("*.yaml"))
@@ -52,7 +53,9 @@ async def _hello(_: web.Request) -> web.Response:
 
 
 @pytest.mark.slow
-async def test_every_example_runs_through_the_whole_system(tmp_path: Path) -> None:
+async def test_every_example_runs_through_the_whole_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = web.Application()
     app.router.add_get("/", _hello)
     runner = web.AppRunner(app)
@@ -62,14 +65,18 @@ async def test_every_example_runs_through_the_whole_system(tmp_path: Path) -> No
     host, port = runner.addresses[0][:2]
     inputs = {"http": {"base_url": f"http://{host}:{port}"}}
     try:
-        async with (
-            Embedded(database=tmp_path / "gleitzeit.db") as system,
-            Client(hub_urls=[system.hub_url], token=system.token) as client,
-        ):
-            for file in FILES:
-                result = await client.run(file, inputs=inputs.get(file.stem, {}))
-                expected = "failed" if file.stem in FAILS else "completed"
-                assert result.status == expected, (file.name, result.plain())
-                assert "${" not in json.dumps(result.plain())
+        async with FakeLlm().serve() as llm:
+            monkeypatch.setenv("OLLAMA_HOST", llm.url)
+            async with (
+                Embedded(database=tmp_path / "gleitzeit.db") as system,
+                Client(hub_urls=[system.hub_url], token=system.token) as client,
+            ):
+                for file in FILES:
+                    result = await client.run(file, inputs=inputs.get(file.stem, {}))
+                    expected = "failed" if file.stem in FAILS else "completed"
+                    assert result.status == expected, (file.name, result.plain())
+                    assert "${" not in json.dumps(result.plain())
+            assert llm.asked
+            assert not any("${" in asked.text for asked in llm.asked)
     finally:
         await runner.cleanup()

@@ -170,11 +170,27 @@ def test_a_relative_script_is_named_in_full():
         "- {method: python/execute, params: {file: scripts/a.py}}\n"
         "- {method: execute, protocol: python/v1, parameters: {file_path: /b.py}}\n"
         "- {method: python/execute, params: {file: '${inputs.f}'}}\n"
-        "- {method: llm/chat, params: {file: c.py}}\n"
+        "- {method: http/get, params: {file: c.py}}\n"
     )
     assert [next(iter((t.get("params") or t["parameters"]).values())) for t in file.document["tasks"]] == [
         "/folder/scripts/a.py", "/b.py", "${inputs.f}", "c.py",
     ]  # fmt: skip
+
+
+def test_files_for_a_prompt_are_named_in_full(tmp_path, monkeypatch):
+    (tmp_path / "here.txt").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    file = of(
+        "tasks:\n"
+        "- {method: llm/chat, params: {file_path: a.txt, files: [b.txt, '${x.path}', /c], prompt: a.txt}}\n"
+        "- {method: vision, protocol: llm/v1, params: {image_path: a.png, image_paths: [b.png]}}\n"
+        "- {method: llm/chat, params: {file_path: here.txt}}\n"
+    )
+    assert [task["params"] for task in file.document["tasks"]] == [
+        {"file_path": "/folder/a.txt", "files": ["/folder/b.txt", "${x.path}", "/c"], "prompt": "a.txt"},
+        {"image_path": "/folder/a.png", "image_paths": ["/folder/b.png"]},
+        {"file_path": f"{tmp_path}/here.txt"},  # as earlier versions read it
+    ]
 
 
 BATCH = """\

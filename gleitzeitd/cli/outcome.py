@@ -31,6 +31,8 @@ MARGIN = 4
 _SCRIPT = frozenset({"result", "output", "success", "error", "execution_time"})
 _COMMAND = frozenset({"exit_code", "stdout", "stderr", "execution_time"})
 """What the results of ``python/execute`` and ``shell/execute`` consist of."""
+_ANSWER = frozenset({"response", "content", "provider_id", "json"})
+"""What the result of ``llm/chat`` has, among others."""
 
 
 def outcome_lines(result: WorkflowResult, *, short: bool) -> list[str]:
@@ -56,7 +58,8 @@ def outcome_lines(result: WorkflowResult, *, short: bool) -> list[str]:
 
 
 def essence(result: Json) -> Json:
-    """What a person looks for in a result: the value of a script, the output of a command, else all of it.
+    """What a person looks for in a result: the value of a script, the output of a command, a model's answer,
+    else all of it.
 
     What a script has printed stands for a value that it does not have; the errors of a command stand below
     its output if it has failed.
@@ -69,6 +72,8 @@ def essence(result: Json) -> Json:
         if result["exit_code"]:
             said = [f"exit code {result['exit_code']}", *said, str(result["stderr"])]
         return "\n".join(text.rstrip("\n") for text in said if text)
+    if isinstance(result, dict) and result.keys() >= _ANSWER:
+        return result["response"] if result["json"] is None else result["json"]
     return result
 
 

@@ -15,8 +15,9 @@ import click
 from gleitzeitd.cli.board import Board, Change, Line
 from gleitzeitd.cli.show import cell_width, clipped, clock, count_text, duration, printable, status_text
 from gleitzeitd.events import provider as v
+from gleitzeitd.events.execution_engine import TaskCompleted, TaskFailed
 from gleitzeitd.machines.client import Published
-from gleitzeitd.model.ledger import OutputChunk
+from gleitzeitd.model.ledger import PARTIAL, OutputChunk
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -33,6 +34,8 @@ FIXED_WIDTH = 2 + STATUS_WIDTH + len("59 min 59 s") + 3 * 2
 """Of a line in a live table: all but the task's name and the detail."""
 LINES_KEPT = 16_384
 """Characters of an unfinished line of output that are kept."""
+PARTIAL_WIDTH = 100
+"""Characters after which a text that is still growing is shown: models write paragraphs, not lines."""
 
 SYMBOLS = {
     "pending": "·",
@@ -93,6 +96,9 @@ class Lines:
         for chunk in chunks:
             key = (task_id, chunk.stream)
             *whole, rest = (self._open.pop(key, "") + chunk.text).split("\n")
+            if chunk.stream == PARTIAL:
+                *wrapped, rest = _wrapped(rest)
+                whole += wrapped
             out += [output_line(task_id, line) for line in whole]
             if len(rest) > LINES_KEPT:
                 out.append(output_line(task_id, rest))
@@ -100,10 +106,24 @@ class Lines:
                 self._open[key] = rest
         return out
 
+    def ended(self, task_id: str) -> list[str]:
+        """What the task has written without a final end of line."""
+        keys = [key for key in self._open if key[0] == task_id]
+        return [output_line(task_id, self._open.pop(key)) for key in keys]
+
     def rest(self) -> list[str]:
         """What was written without a final end of line."""
         left, self._open = self._open, {}
         return [output_line(task_id, text) for (task_id, _), text in left.items()]
+
+
+def _wrapped(text: str) -> list[str]:
+    """Cut at blanks; the last part may go on."""
+    parts = []
+    while len(text) > PARTIAL_WIDTH and (end := text.rfind(" ", 1, PARTIAL_WIDTH + 1)) > 0:
+        parts.append(text[:end])
+        text = text[end + 1 :]
+    return [*parts, text]
 
 
 def output_line(task_id: str, text: str) -> str:
@@ -159,6 +179,9 @@ class Plain(Silent):
             for line in self._lines.feed(event.task_id, event.chunks):
                 click.echo(line)
             return
+        if isinstance(event, (TaskCompleted, TaskFailed)):
+            for line in self._lines.ended(event.task_id):
+                click.echo(line)
         for change in self._board.apply(event, time.time() if at is None else at):
             click.echo(change_line(change, self._width))
 
@@ -207,6 +230,8 @@ class Live:
         if isinstance(event, v.TaskOutput):
             self._print(self._lines.feed(event.task_id, event.chunks))
         else:
+            if isinstance(event, (TaskCompleted, TaskFailed)):
+                self._print(self._lines.ended(event.task_id))
             self._board.apply(event, time.time() if at is None else at)
 
     def _print(self, lines: list[str]) -> None:

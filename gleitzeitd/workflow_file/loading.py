@@ -20,6 +20,7 @@ from gleitzeitd.workflow_file.batch import Expansion, expand_batch
 from gleitzeitd.workflow_file.text import Limits, Place, parse_json, parse_yaml
 
 _SCRIPT_KEYS = ("file", "file_path")
+_PROMPT_KEYS = (*_SCRIPT_KEYS, "files", "image_path", "image_paths", "directory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,7 @@ class WorkflowFile:
     source: str
     """The path, as it was given."""
     document: Json
-    """For :func:`gleitzeitd.model.document.read`: batches are tasks, paths of scripts are absolute."""
+    """For :func:`gleitzeitd.model.document.read`: batches are tasks, paths of files are absolute."""
     problems: tuple[Problem, ...] = ()
     """Of a batch that could not become tasks."""
     place: Place = field(repr=False)
@@ -88,7 +89,7 @@ def parse(data: bytes, *, source: str, folder: Path, limits: Limits | None = Non
     expansion = expand_batch(document, folder.absolute())
     if expansion is not None:
         document = expansion.document
-    _make_scripts_absolute(document, folder.absolute())
+    _make_paths_absolute(document, folder.absolute())
     return WorkflowFile(
         source=source,
         document=document,
@@ -104,28 +105,36 @@ def render(problems: Iterable[Problem], file: WorkflowFile) -> list[str]:
     return [f"{file.source}:{line}:{column}: {problem}" for line, column, _, problem in placed]
 
 
-def _make_scripts_absolute(document: Json, folder: Path) -> None:
-    """Whoever runs a script has another working directory: the file is named in full."""
+def _make_paths_absolute(document: Json, folder: Path) -> None:
+    """Whoever reads a script, a text or an image has another working directory: it is named in full."""
     tasks = document.get("tasks") if isinstance(document, dict) else None
     for task in tasks if isinstance(tasks, list) else ():
-        if not isinstance(task, dict) or not _runs_python(task):
-            continue
-        for key in ("params", "parameters"):
+        keys = _keys_of_paths(task) if isinstance(task, dict) else ()
+        for key in ("params", "parameters") if keys else ():
             # A copy, since an alias may share the table with a task of another method.
             table = task.get(key)
-            if not isinstance(table, dict):
-                continue
-            paths = {name: table[name] for name in _SCRIPT_KEYS if isinstance(table.get(name), str)}
-            absolute = {
-                name: str(folder / path).replace("${", "$${") if "${" not in path else path
-                for name, path in paths.items()
-                if path
-            }
-            task[key] = {**table, **absolute}
+            if isinstance(table, dict):
+                found = {name: _absolute(table[name], folder) for name in keys if name in table}
+                task[key] = {**table, **found}
 
 
-def _runs_python(task: dict[str, Json]) -> bool:
+def _absolute(value: Json, folder: Path) -> Json:
+    if isinstance(value, list):
+        return [_absolute(item, folder) for item in value]
+    if not isinstance(value, str) or not value or "${" in value:
+        return value
+    path = folder / value
+    # In earlier versions paths started at the working directory.
+    if not path.exists() and Path(value).exists():
+        path = Path(value).absolute()
+    return str(path).replace("${", "$${")
+
+
+def _keys_of_paths(task: dict[str, Json]) -> tuple[str, ...]:
     method, protocol = task.get("method"), task.get("protocol")
     if method == "python/execute":
-        return True
-    return method == "execute" and (protocol is None or str(protocol).startswith("python"))
+        return _SCRIPT_KEYS
+    if method == "execute" and (protocol is None or str(protocol).startswith("python")):
+        return _SCRIPT_KEYS
+    llm = str(protocol if protocol is not None and "/" not in str(method) else method).startswith("llm/")
+    return _PROMPT_KEYS if llm else ()

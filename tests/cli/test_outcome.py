@@ -17,6 +17,10 @@ def script(value: Json, printed: str = "") -> Json:
     return {"result": value, "output": printed, "success": True, "error": None, "execution_time": 0.1}
 
 
+def answer(text: str, data: Json) -> Json:
+    return {"response": text, "content": text, "provider_id": "ollama", "json": data, "model": "m"}
+
+
 def command(stdout: str, code: int = 0, stderr: str = "") -> Json:
     return {"exit_code": code, "stdout": stdout, "stderr": stderr, "execution_time": 0.1}
 
@@ -36,6 +40,8 @@ def command(stdout: str, code: int = 0, stderr: str = "") -> Json:
         ({"exit_code": 0}, {"exit_code": 0}),
         ("text", "text"),
         (None, None),
+        (answer("hello", None), "hello"),
+        (answer('{"a": 1}', {"a": 1}), {"a": 1}),
     ],
 )
 def test_of_a_result_the_essence_is_shown(result: Json, shown: Json) -> None:

@@ -60,6 +60,25 @@ def test_a_line_without_end_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch
     assert lines.rest() == []
 
 
+def test_a_growing_text_is_cut_at_blanks_before_its_end_of_line() -> None:
+    lines, text = Lines(), "word " * 50
+    shown = [line for word in text.split() for line in lines.feed("a", [chunk(f"{word} ", "partial")])]
+    assert len(shown) == 2
+    assert all(len(line) <= len("a | ") + 100 for line in shown)
+    joined = " ".join(line.removeprefix("a | ") for line in [*shown, *lines.rest()])
+    assert joined.strip() == text.strip()
+
+
+def test_the_unfinished_line_of_a_task_is_shown_when_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    with Plain(Board.of(["a"])) as progress:
+        output = v.TaskOutput(workflow_id=W, task_id=TaskId("a"), attempt=1, chunks=[chunk("no end")])
+        progress.show(Published(output, "c"))
+        progress.show(Published(failed("a"), "c"))
+        first, second = capsys.readouterr().out.splitlines()
+        assert first == "a | no end"
+        assert "failed" in second or "retry" in second
+
+
 def test_a_line_that_overwrites_itself_shows_what_is_seen_in_the_end() -> None:
     assert output_line("a", "10 %\r20 %\r") == "a | 20 %"
 

@@ -10,6 +10,7 @@ from aiohttp.test_utils import TestServer
 from gleitzeitd.providers.echo import EchoProvider, EchoSettings
 from gleitzeitd.providers.http import HttpProvider, HttpSettings
 from gleitzeitd.providers.kit import MethodCall, MethodProvider, MethodProviderSettings
+from gleitzeitd.providers.llm import LlmProvider, LlmSettings
 from gleitzeitd.providers.python import PythonProvider, PythonSettings
 from gleitzeitd.providers.shell import ShellProvider, ShellSettings
 from tests.providers.contract import ProviderContract, Subject
@@ -79,12 +80,24 @@ def http(server: TestServer, begun: asyncio.Semaphore) -> Subject:
     )
 
 
+def llm(server: TestServer, begun: asyncio.Semaphore) -> Subject:
+    environment = {"OLLAMA_HOST": str(server.make_url("/"))}
+    return Subject(
+        make=lambda: LlmProvider(LlmSettings(capacity=2), environment),
+        quick=("llm/complete", {"prompt": "quick"}),
+        slow=("llm/complete", {"prompt": "slow"}),
+        bad=("llm/complete", {"prompt": "quick", "temperature": 3}),
+        begun=begun,
+    )
+
+
 SUBJECTS: dict[str, Callable[[TestServer, asyncio.Semaphore], Subject]] = {
     "kit": weather,
     "echo": echo,
     "python": python,
     "shell": shell,
     "http": http,
+    "llm": llm,
 }
 
 
@@ -100,11 +113,17 @@ async def subject(request) -> AsyncIterator[Subject]:
         await asyncio.sleep(60)
         raise AssertionError("nobody waits for this")
 
+    async def generate(request: web.Request) -> web.Response:
+        if (await request.json())["prompt"] == "slow":
+            return await slow(request)
+        return web.json_response({"response": "quick", "done": True})
+
     app = web.Application()
+    app.router.add_post("/api/generate", generate)
     app.router.add_get("/quick", quick)
     app.router.add_get("/slow", slow)
     server = TestServer(app)
-    if request.param == "http":
+    if request.param in ("http", "llm"):
         await server.start_server()
     yield SUBJECTS[request.param](server, begun)
     await server.close()

@@ -191,7 +191,7 @@ async def test_a_provider_that_turns_its_stop_into_an_error_is_out_of_time_all_t
     assert (await run(script, silence=0.02)).error.code == TaskTimeout.code
 
 
-@pytest.mark.parametrize("sign", ["output", "progress"])
+@pytest.mark.parametrize("sign", ["output", "partial", "progress"])
 async def test_every_sign_of_life_begins_the_silence_anew(sign):
     async def script(call):
         ticks = asyncio.Queue()
@@ -201,6 +201,8 @@ async def test_every_sign_of_life_begins_the_silence_anew(sign):
             n = await ticks.get()
             if sign == "output":
                 call.on_output("stdout", str(n))
+            elif sign == "partial":
+                call.on_partial(str(n))
             else:
                 call.on_progress(n / 8, "")
         return "done"
@@ -324,6 +326,20 @@ async def test_what_is_written_is_shown_in_few_events_with_the_tasks_correlation
             workflow_id=WorkflowId("w"), task_id=TaskId("t"), attempt=1, progress=1.0, message="nearly"
         )
         assert bench.shown == [Tell(output, correlation_id="k"), Tell(progress, correlation_id="k")]
+
+
+async def test_what_will_be_the_result_is_shown_while_it_grows_and_kept_nowhere():
+    async def script(call):
+        call.on_partial("to")
+        call.on_partial("day")
+        return "today"
+
+    async with Bench(Scripted(script)) as bench:
+        bench.perform()
+        _, answer = await bench.answer()
+        assert answer.output == []
+        (shown,) = bench.shown
+        assert shown.event.chunks == [OutputChunk(stream="partial", text="today")]
 
 
 async def test_output_is_shown_while_the_work_goes_on():
