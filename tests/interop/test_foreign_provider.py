@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +12,7 @@ import pytest
 
 from gleitzeitd.client import Client
 from gleitzeitd.runtime.embedded import Embedded
+from tests.interop.node import needs_node
 from tests.interop.plain import Plain
 
 PROTOCOL = {"name": "weather/v1", "methods": {"weather/forecast": {"parameters": {"type": "object"}}}}
@@ -104,22 +102,8 @@ async def test_it_is_asked_how_it_is_and_may_keep_silent(system: Embedded, clien
         assert [p for p in (await client.protocols()).providers if p.component_id == "weather"]
 
 
-def _node() -> dict[str, str]:
-    """An environment in which node finds the client library; skips the test where there is none."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is not installed")
-    environment = dict(os.environ)
-    found = subprocess.run(
-        [node, "-e", "require.resolve('socket.io-client')"], env=environment, capture_output=True, check=False
-    )
-    if found.returncode:
-        pytest.skip("node does not find socket.io-client: npm install it, and set NODE_PATH to node_modules")
-    return environment
-
-
 async def test_one_in_javascript_does_its_work(system: Embedded, client: Client) -> None:
-    environment = _node()
+    environment = needs_node()
     process = await asyncio.create_subprocess_exec(
         "node", str(JAVASCRIPT), system.hub_url, str(system.token), env=environment
     )
