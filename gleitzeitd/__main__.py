@@ -38,9 +38,7 @@ if TYPE_CHECKING:
     from gleitzeitd.runtime.daemon import Daemon
 
 ALL, KEYGEN = "all", "keygen"
-FAILED, USAGE = 1, 2
-DAMAGED = 65
-"""As ``EX_DATAERR`` of sysexits.h."""
+FAILED, USAGE, DAMAGED = 1, 2, 65  # the last one as EX_DATAERR in sysexits.h
 DATABASE = "sqlite.path"
 CLASS = ("provider", "module")
 """The section and the key that name a provider's class, and so decide which settings it has."""
@@ -51,9 +49,7 @@ log = logging.getLogger("gleitzeitd")
 
 
 def main() -> NoReturn:
-    """Exits with 0; with 1 if it cannot go on; with 2 if the command line or the configuration is wrong;
-    with 65 if the database is damaged.
-    """
+    """Exits with 0; 1 if it cannot go on; 2 if its settings are wrong; 65 if its database is damaged."""
     sys.exit(run(sys.argv[1:], os.environ))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gleitzeitd.__main__ import DAMAGED, USAGE
 from gleitzeitd.model.names import Role
 from gleitzeitd.roles import ROLES
 from gleitzeitd.runtime.keygen import CREDENTIAL
@@ -109,7 +110,7 @@ def test_daemons_that_are_killed_now_and_then_are_started_again_and_those_that_n
 ) -> None:
     found = unit(name)
     assert found["Service.Restart"] == ["on-failure"]
-    assert found["Service.RestartPreventExitStatus"] == ["2"]  # which is what wrong usage ends with
+    assert found["Service.RestartPreventExitStatus"] == [f"{USAGE} {DAMAGED}"]  # which no start heals
     burst, interval = int(found["Unit.StartLimitBurst"][0]), seconds(found["Unit.StartLimitIntervalSec"])
     assert burst >= interval / 20, "killed every 20 s for ever, it is started every time"
     assert burst * 5.0 < interval / 3, "even if a start takes 5 s: whoever waits for it, as apt does, goes on"

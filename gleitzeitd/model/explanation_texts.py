@@ -68,10 +68,12 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "The database is damaged, or is not ours",
         "The file is not a database of Gleitzeit, was written by a newer version, or its pages are damaged, "
         "as a failing disk or a copy made while it was written leaves them.",
-        "Persistence stops rather than make it worse. All other components wait for it.",
-        "Stop persistence, keep the damaged file, look at the disk, and put a backup in its place.",
-        "systemctl stop gleitzeit-persistence",
+        "Persistence ends rather than make it worse, and systemd does not start it again. All other "
+        "components wait for it.",
+        "Look at the disk, and put a backup in the place of the database: the help of gleitzeit restore says "
+        "how. The damaged file is kept beside it.",
         "journalctl -u gleitzeit-persistence -n 50",
+        "gleitzeit restore --help",
     ),
     "PERSISTENCE_LOCKED": (
         "Another process has the database",

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from gleitzeitd import __version__
-from gleitzeitd.errors import ConfigError
+from gleitzeitd.errors import ConfigError, GleitzeitError
 from gleitzeitd.machines.base import counted
 from gleitzeitd.machines.hub import Settings as HubSettings
 from gleitzeitd.runtime import health
@@ -253,11 +253,17 @@ async def supervise(
     loop.add_signal_handler(signal.SIGHUP, on_reload)
     tasks = Tasks()
     work = report(notifier, ready=daemon.is_ready, status=daemon.status_line, healthy=daemon.is_healthy)
+    ended_by: Exception | None = None
     try:
         tasks.spawn(work, name="systemd")
         await daemon.run()
+    except (GleitzeitError, OSError) as problem:
+        ended_by = problem
+        raise
     finally:
         await tasks.cancel()
+        if ended_by is not None:
+            notifier.failed(str(ended_by))
         notifier.close()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)

@@ -46,6 +46,10 @@ class Notifier:
         """Say that we are ending, which may take ``within`` seconds, also where the unit allows fewer."""
         self.send("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(within * 1_000_000)}")
 
+    def failed(self, reason: str) -> None:
+        """Leave the reason behind as the status, which ``systemctl status`` shows of a unit that has failed."""
+        self.send(f"STATUS=cannot go on: {' '.join(reason.split())}")
+
     def send(self, *lines: str) -> None:
         """Send assignments like ``READY=1`` in one message; it is lost if nobody listens."""
         if self._socket is not None:

@@ -348,9 +348,10 @@ def told(path: Path, verb: str) -> Iterator[None]:
 def damaged(path: Path, detail: str) -> StoreCorrupt:
     """With what an operator has to do."""
     return StoreCorrupt(
-        f"{path} is damaged ({detail}). Stop the daemon, move {path.name}, {path.name}-wal and "
-        f"{path.name}-shm out of the way, restore a backup in their place, and start it again. What can be "
-        f"saved of a damaged file, this prints: sqlite3 {path} .recover"
+        f"{path} is damaged ({detail}). Stop the daemon, and put a backup in its place: gleitzeit restore, "
+        f"which keeps the damaged file. Without a backup, move {path.name}, {path.name}-wal and "
+        f"{path.name}-shm out of the way: it starts with nothing then. What can be saved of a damaged file, "
+        f"this prints: sqlite3 {path} .recover"
     )
 
 

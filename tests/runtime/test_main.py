@@ -17,7 +17,7 @@ import pytest
 
 from gleitzeitd import __version__
 from gleitzeitd.__main__ import BUILTIN as NAMED
-from gleitzeitd.__main__ import run
+from gleitzeitd.__main__ import DAMAGED, run
 from gleitzeitd.providers import BUILTIN
 
 ROOT = Path(__file__).parent.parent.parent
@@ -293,3 +293,12 @@ def test_what_an_operator_has_to_see_to_ends_with_1_and_no_traceback(daemons: Da
     assert code == 1
     assert "cannot go on" in err
     assert "Traceback" not in err
+    daemons.until(lambda line: line.startswith("STATUS=cannot go on: /proc/no/such/place/db.lock"))
+
+
+def test_a_damaged_database_has_an_exit_code_of_its_own_and_stays_in_the_status(daemons: Daemons) -> None:
+    (daemons.directory / "db").write_bytes(b"no database\n" * 500)
+    code, err = ended(daemons.start("persistence"))
+    assert code == DAMAGED, err
+    line = daemons.until(lambda line: line.startswith("STATUS=cannot go on: "))
+    assert "gleitzeit restore" in line

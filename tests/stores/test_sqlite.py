@@ -42,6 +42,10 @@ class BothStores(LedgerMachine):
         assert self.runner.run(self.sqlite.commit([change], AT)) == [expected]
         return expected
 
+    def sweep(self):
+        super().sweep()
+        self.runner.run(self.sqlite.sweep(7, ""))
+
     def teardown(self):
         try:
             assert self.runner.run(contents(self.sqlite)) == self.wait(contents(self.store))
@@ -241,7 +245,7 @@ async def test_a_damaged_file_is_refused_with_what_to_do(path, place):
         file.seek(place)
         file.write(b"damage " * 3000)
     store = SqliteStore(path)
-    with pytest.raises(StoreCorrupt, match=r"ledger\.db is damaged .*Stop the daemon.* restore a backup"):
+    with pytest.raises(StoreCorrupt, match=r"ledger\.db is damaged .*Stop the daemon.* gleitzeit restore"):
         await store.open()
     path.unlink()
     await store.open()
@@ -318,7 +322,12 @@ async def test_a_long_read_does_not_hold_a_commit_up(store):
 
 
 QUERIES = [
-    *(getattr(each, n) for each in (sqlite_read, sqlite_deletion) for n in dir(each) if n.isupper() and n[0] != "_"),
+    *(
+        getattr(each, n)
+        for each in (sqlite_read, sqlite_deletion)
+        for n in dir(each)
+        if n.isupper() and n[0] != "_"
+    ),
     sqlite_read.listing(None, None, None)[0],
     sqlite_read.listing("running", None, f"{AT}/w")[0],
 ]
