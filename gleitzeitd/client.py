@@ -298,7 +298,6 @@ class Client:
         # Watched before it is submitted: output is volatile, and nothing of it should be missed.
         async with self._stream(identifier) as stream:
             submitted = await self._submit(document, identifier, inputs or {})
-            self._machine.submitted(identifier)
             if on_submitted is not None:
                 on_submitted(submitted)
             async with aclosing(_until_the_end(stream)) as events:

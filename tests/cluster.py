@@ -71,11 +71,12 @@ class Cluster(Wire):
         providers: int = 1,
         registries: int = 1,
         hubs: int = 1,
+        ledger: pe.Settings = pe.Settings(),  # noqa: B008 - it cannot be changed
     ) -> None:
         for name in ["hub"] if hubs == 1 else [f"hub-{i}" for i in range(1, hubs + 1)]:
             self.add_hub(name)
         cid = ComponentId
-        self.add("persistence", lambda _: pe.Persistence(cid("persistence")), Role.PERSISTENCE)
+        self.add("persistence", lambda _: pe.Persistence(cid("persistence"), ledger), Role.PERSISTENCE)
         for i in range(1, registries + 1):
             name = "registry" if i == 1 else f"registry-{i}"
             self.add(name, lambda _, name=name: ProtocolRegistry(cid(name)), Role.PROTOCOL_REGISTRY)
@@ -216,9 +217,10 @@ class Cluster(Wire):
         return answer if isinstance(answer, WorkflowRefused) else None
 
     def ended(self) -> bool:
-        """Whether every workflow has ended, and its client has heard so."""
+        """Whether every workflow has ended, and its client has heard so, or that it is deleted by now."""
         return all(
-            self.store.ended[w] and any(e.name.startswith(_ENDINGS) for e in self.published.get(w, ()))
+            self.store.ended[w]
+            and (w in self.gone or any(e.name.startswith(_ENDINGS) for e in self.published.get(w, ())))
             for w in self.documents
         )
 

@@ -7,6 +7,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from functools import cache
 from itertools import count
 from typing import Any
@@ -30,6 +31,7 @@ from gleitzeitd.machines.base import (
     SetTimer,
 )
 from gleitzeitd.machines.link import Actions, Leave, Refused, Registered, Transmit
+from gleitzeitd.machines.retention import Find, Sweep
 from gleitzeitd.model.names import ComponentId
 from gleitzeitd.runtime.connection import FIRST_DELAY, LAST_DELAY, LOOKS, STABLE
 from gleitzeitd.runtime.ledger import LedgerPerformer
@@ -56,6 +58,8 @@ class Wire:
         self.executions: Counter[tuple[str, str]] = Counter()
         self.attempts: Counter[tuple[str, str, int]] = Counter()
         self.answers: dict[str, Any] = {}
+        self.gone: set[str] = set()
+        """Workflows of which their watcher was told that they are deleted."""
         self.documents: dict[str, Any] = {}
         self.published: dict[str, list[Any]] = {}
         self.delivered: Counter[str] = Counter()
@@ -82,6 +86,11 @@ class Wire:
             self.now, _, call, args = heapq.heappop(self._agenda)
             call(*args)
         return condition()
+
+    def wall(self) -> str:
+        """The wall clock of the ledger's host."""
+        at = datetime.fromisoformat(AT) + timedelta(seconds=self.now)
+        return at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
     def call_later(self, delay: float, call: Callable[..., Any], *args: Any) -> None:
         """Have something done after so many seconds: a fault, or its end."""
@@ -325,7 +334,7 @@ class Wire:
     def _call(self, node: Node, call_id: str, request: Any) -> None:
         token = node.calls[call_id] = next(self._n)
         match request:
-            case pe.Requests.Open() | pe.Requests.Commit() | pe.Requests.Read():
+            case pe.Requests.Open() | pe.Requests.Commit() | pe.Requests.Read() | Find() | Sweep():
                 # Killed before this moment, nothing was committed; after it, it was, and nobody is told.
                 seconds = self.rng.uniform(self.disk.fastest, self.disk.slowest)
                 self._at(seconds, self._store, node, call_id, token, request)
@@ -343,6 +352,8 @@ class Wire:
             case cl.Published(event):
                 self.published.setdefault(call_id, []).append(event)
                 self._published(call_id, event)
+            case cl.Gone():
+                self.gone.add(call_id)
             case cl.Answered(event):
                 self.answers[call_id] = event
             case cl.Undelivered() | cl.RefusedByHub():
@@ -355,7 +366,7 @@ class Wire:
             return
         if self._is_stopped(node.name, self._store, node, call_id, token, request):
             return
-        performer = LedgerPerformer(self.store)
+        performer = LedgerPerformer(self.store, self.wall)
         answer: Any
         if self.rng.random() < self.disk.fails and not isinstance(request, pe.Requests.Open):
             answer = errors.StoreError("disk full")

@@ -137,11 +137,6 @@ class Client(Machine):
             watch.heard = False
         return effects
 
-    def submitted(self, workflow_id: WorkflowId) -> None:
-        """What is watched is there from now on."""
-        if workflow_id in self._watches:
-            self._watches[workflow_id].exists = True
-
     # --- sessions -----------------------------------------------------------------------------
 
     def hub_connected(self, now: float, at: str) -> Effects:
@@ -164,6 +159,8 @@ class Client(Machine):
         return [Call(ctx.asked.key, Answered(event))] if ctx.asked is not None else []
 
     def on_workflow_submitted(self, event: d.WorkflowSubmitted, ctx: Context) -> Effects:
+        if event.workflow_id in self._watches:
+            self._watches[event.workflow_id].exists = True
         return self._answer(event, ctx)
 
     def on_workflow_refused(self, event: d.WorkflowRefused, ctx: Context) -> Effects:

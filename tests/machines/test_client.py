@@ -16,6 +16,7 @@ from gleitzeitd.machines.client import (
     LOOK_SECONDS,
     Answered,
     Client,
+    Gone,
     Published,
     RefusedByHub,
     Undelivered,
@@ -167,6 +168,32 @@ def test_a_history_that_could_not_be_read_is_read_later(error):
     dialogue.receive(fact(9, 5)).take()
     dialogue.answer(p.PersistenceError(error=error.info()), key=HISTORY).silent()
     dialogue.expire(LOOK) << SetTimer(LOOK, LOOK_SECONDS) << asks(p.QueryData, key=HISTORY, after=3)
+
+
+def test_whoever_watches_a_workflow_that_was_deleted_is_told_so():
+    dialogue = watching(fact(3, 0))
+    dialogue.expire(LOOK).take()
+    dialogue.expire(LOOK) << SetTimer(LOOK, LOOK_SECONDS) << asks(p.QueryData, key=HISTORY, after=3)
+    dialogue.answer(p.DataRetrieved(items=[], known=False), key=HISTORY) << Call("w", Gone())
+
+
+def test_a_workflow_that_is_watched_before_it_is_submitted_is_not_taken_to_be_deleted():
+    dialogue = client()
+    dialogue.perform(dialogue.machine.watch(W)).take()
+    dialogue.answer(h.Subscribed(topics=[W])).take()
+    dialogue.answer(p.DataRetrieved(items=[], known=False), key=HISTORY).silent()
+    dialogue.perform(dialogue.machine.ask("request 1", d.SubmitWorkflow(workflow_id=W, workflow={}))).take()
+    dialogue.answer(d.WorkflowSubmitted(workflow_id=W), key="request 1").take()
+    dialogue.expire(LOOK).take()
+    dialogue.expire(LOOK).take()
+    dialogue.answer(p.DataRetrieved(items=[], known=False), key=HISTORY) << Call("w", Gone())
+
+
+def test_a_workflow_that_is_known_to_be_there_when_it_is_watched_can_be_gone_at_the_first_look():
+    dialogue = client()
+    dialogue.perform(dialogue.machine.watch(W, exists=True)).take()
+    dialogue.answer(h.Subscribed(topics=[W])).take()
+    dialogue.answer(p.DataRetrieved(items=[], known=False), key=HISTORY) << Call("w", Gone())
 
 
 def test_streams_are_passed_on_as_they_come():

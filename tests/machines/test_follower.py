@@ -133,6 +133,27 @@ def test_a_lost_last_entry_is_noticed_by_the_second_claim():
     d.answer(claimed(N, number=6)) << feed(5) << tells(h.ServeShards)
 
 
+def test_where_the_missing_entries_are_deleted_a_snapshot_is_read_again():
+    d = follower()
+    d >> stamped(9, after=8) << feed(5)
+    d.answer(p.DataRetrieved(items=[item(9, 8)], horizon=8))
+    d << CancelAsk(f"snapshot/{N}") << CancelAsk(f"feed/{N}") << notes("info")
+    d << tells(h.ServeShards(shards={})) << snapshot()
+    assert d.machine.heard == []
+    assert not d.machine.owns(N)
+    d.answer(p.DataRetrieved(items=["x"], number=9)) << notes("debug") << tells(h.ServeShards) << feed(9)
+    d.answer(p.DataRetrieved(items=[], horizon=8)).silent()
+    assert d.machine.heard == ["x"]
+    assert d.machine.owns(N)
+
+
+def test_who_is_at_the_horizon_has_missed_nothing():
+    d = follower()
+    d >> stamped(7, after=6) << feed(5)
+    d.answer(p.DataRetrieved(items=[item(6, 5), item(7, 6)], horizon=5)).silent()
+    assert d.machine.heard == [6, 7]
+
+
 def test_a_shard_that_is_anothers_is_forgotten():
     d = follower()
     d >> stamped(6, after=5)

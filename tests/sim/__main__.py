@@ -81,7 +81,8 @@ def report(profile: str, done: list[Result], seconds: float) -> None:
     given_up = sum(result.given_up for result in done)
     print(
         f"{profile:>9}: {len(done)} seeds, {bad} with violations; {sum(r.tasks for r in done)} tasks, "
-        f"{faults} faults, {again} executions again, asked-for retries included, {given_up} given up; "
+        f"{faults} faults, {again} executions again, asked-for retries included, {given_up} given up, "
+        f"{sum(result.deleted for result in done)} workflows deleted; "
         f"ended {max((r.seconds for r in done), default=0):.0f} s after the last fault at the latest; "
         f"{len(done) / seconds:.1f} seeds/s",
         flush=True,

@@ -21,7 +21,7 @@ from gleitzeitd.machines.run import name_of
 from gleitzeitd.model import change as c
 from gleitzeitd.model.course import Course
 from gleitzeitd.model.ledger import HELD, TaskState
-from gleitzeitd.model.transition import rules, tasks, workflows
+from gleitzeitd.model.transition import deletion, rules, tasks, workflows
 
 Patches = list[Any]
 """Context managers that replace something."""
@@ -66,6 +66,26 @@ def rule(change: type[c.Change], replaced: Callable[..., c.Outcome]) -> Iterator
         yield
     finally:
         rules.apply.register(change, before)
+
+
+# --- deletion ---------------------------------------------------------------------------------------
+
+
+@mutant("deletion", 10)
+def deletes_what_runs() -> Patches:
+    """A workflow is deleted when somebody wants it, whether it has ended or not."""
+    return [patch.object(deletion, "OPEN", frozenset())]
+
+
+@mutant("deletion", 60)
+def no_horizon() -> Patches:
+    """Followers read on over what has been deleted."""
+    page = follower.Follower._page
+
+    def read_on(self: Any, shard: Any, state: Any, found: Any, now: float) -> Any:
+        return page(self, shard, state, replace(found, horizon=0), now)
+
+    return [patch.object(follower.Follower, "_page", read_on)]
 
 
 # --- the ledger's rules -----------------------------------------------------------------------------

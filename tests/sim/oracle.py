@@ -2,7 +2,8 @@
 
 At every commit: states and attempts of tasks move along the table only, no attempt is leased twice, no
 result and no ending ever changes, nothing is ready before its dependencies are done, a change by somebody
-who is not the owner has no effect, and the feed has no holes. At every message: no answer says what is not
+who is not the owner has no effect, the feed has no holes, and nothing is deleted before it has ended, or comes
+back afterwards; for the account at the end, what is deleted is what it was. At every message: no answer says what is not
 durable. At every publication: watchers hear everything, in order, once. At the end: everything has ended
 as it had to, and nobody holds anything any more.
 """
@@ -11,12 +12,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 from gleitzeitd.events import Envelope
 from gleitzeitd.machines.feed import stamp_of
 from gleitzeitd.model import change as c
-from gleitzeitd.model.ledger import ENDED, TaskRow, TaskState, WorkflowState
+from gleitzeitd.model.ledger import ENDED, OPEN, TaskRow, TaskState, WorkflowRow, WorkflowState
 from gleitzeitd.model.names import Role, TaskId, WorkflowId, shard_of
 from tests.cluster import Cluster, Node, Violation, ran
 from tests.cluster_parts import WatchedStore
@@ -62,6 +64,17 @@ def workflows_of(change: c.Change) -> list[WorkflowId]:
             return [change.workflow_id]  # type: ignore[attr-defined]
 
 
+@dataclass
+class Record:
+    """All that is kept of a workflow, or was when it was deleted."""
+
+    row: WorkflowRow
+    tasks: dict[TaskId, TaskRow]
+    results: dict[TaskId, Any]
+    numbers: list[int]
+    """Of its feed entries."""
+
+
 class OracleStore(WatchedStore):
     """Looks at every task that a transaction may have touched."""
 
@@ -69,10 +82,13 @@ class OracleStore(WatchedStore):
         super().__init__()
         self.rows: dict[tuple[str, str], TaskRow] = {}
         self.owners: dict[tuple[str, str, int], str] = {}
+        self.deleted: dict[str, Record] = {}
 
     async def commit(self, changes: list[c.Change], at: str) -> list[c.Outcome]:  # type: ignore[override]
         epochs = {change: self._epoch(change) for change in map(_Id, changes)}
-        outcomes = await super().commit(changes, at)
+        outcomes = []
+        for part in _apart(changes):
+            outcomes += await self._part(part, at)
         for change, outcome in zip(changes, outcomes, strict=True):
             self._fence(change, outcome, epochs[_Id(change)])
             if isinstance(change, c.GrantLeases):
@@ -82,6 +98,35 @@ class OracleStore(WatchedStore):
         for workflow_id in dict.fromkeys(w for change in changes for w in workflows_of(change)):
             await self._look(workflow_id)
         return outcomes
+
+    async def _part(self, part: list[c.Change], at: str) -> list[c.Outcome]:
+        if not isinstance(part[0], c.DeleteWorkflow):
+            outcomes = await super().commit(part, at)
+            for change, outcome in zip(part, outcomes, strict=True):
+                again = isinstance(change, c.AcceptWorkflow) and change.workflow_id in self.deleted
+                if again and outcome.status is c.Status.OK:
+                    raise Violation(f"{change} was deleted, and is accepted again")
+            return outcomes
+        record = self.record(part[0].workflow_id)
+        outcomes = await super().commit(part, at)
+        if outcomes[0].status is c.Status.OK:
+            if record is None or record.row.state in OPEN or self.ended[record.row.workflow_id] != 1:
+                raise Violation(f"{part[0]} was deleted, and has not ended: {record}")
+            self.deleted[part[0].workflow_id] = record
+        return outcomes
+
+    def record(self, workflow_id: str) -> Record | None:
+        """What is known of a workflow, deleted or not."""
+        w = WorkflowId(workflow_id)
+        row = ran(self.workflow(w))
+        if row is None:
+            return self.deleted.get(workflow_id)
+        return Record(
+            row=row,
+            tasks={task.task_id: task for task in ran(self.tasks(w, -1, 100_000))},
+            results=ran(self.results(w, [])),
+            numbers=[fact.stamp.number for fact in ran(self.history(w, 0, 100_000))],
+        )
 
     def _epoch(self, change: _Id) -> int:
         fence = getattr(change.of, "fence", None)
@@ -127,8 +172,21 @@ class OracleStore(WatchedStore):
                     raise Violation(f"{row.key} is {row.state.value} before {late}")
 
     def is_durable(self, workflow_id: str, task_id: str, result: Any) -> bool:
-        found = ran(self.results(WorkflowId(workflow_id), [TaskId(task_id)]))
+        record = self.record(workflow_id)
+        found = {} if record is None else record.results
         return TaskId(task_id) in found and json.dumps(found[TaskId(task_id)]) == json.dumps(result)
+
+
+def _apart(changes: list[c.Change]) -> list[list[c.Change]]:
+    """The same, in order; each deletion by itself, so that what is there before it can be looked at."""
+    parts: list[list[c.Change]] = []
+    for change in changes:
+        alone = isinstance(change, c.DeleteWorkflow) or (parts and isinstance(parts[-1][0], c.DeleteWorkflow))
+        if alone or not parts:
+            parts.append([change])
+        else:
+            parts[-1].append(change)
+    return parts
 
 
 class _Id:
@@ -202,7 +260,7 @@ class Oracle:
             raise Violation(f"{key}: two results were acknowledged")
 
     def check_accepted(self, workflow_id: str) -> None:
-        if ran(self.store.workflow(WorkflowId(workflow_id))) is None:
+        if self.store.record(workflow_id) is None:
             raise Violation(f"{workflow_id} was accepted, and is missing")
         self.accepted.add(workflow_id)
 
@@ -241,8 +299,9 @@ class Oracle:
         raise AssertionError(task_id)
 
     def _check_workflow(self, workflow_id: str, *, short: bool) -> None:
-        rows = {row.task_id: row for row in ran(self.store.tasks(WorkflowId(workflow_id), -1, 100_000))}
-        status = self.cluster.status(workflow_id)
+        record = self.store.record(workflow_id)
+        assert record is not None, workflow_id
+        rows, status = record.tasks, record.row.state.value
         tasks = {task["id"]: task for task in self.cluster.documents[workflow_id]["tasks"]}
         if set(tasks) != set(rows):
             raise Violation(f"{workflow_id} has the tasks {list(rows)}, not {list(tasks)}")
@@ -255,27 +314,27 @@ class Oracle:
         if not right.get(status) or not set(ends) <= ENDED:
             raise Violation(f"{workflow_id} is {status}, its tasks are {dict(ends)}")
         for task_id, row in rows.items():
-            self._check_task(workflow_id, tasks[task_id], row, rows, short=short)
+            self._check_task(workflow_id, tasks[task_id], row, record, short=short)
 
     def _check_task(
         self,
         workflow_id: str,
         task: dict[str, Any],
         row: TaskRow,
-        rows: dict[TaskId, TaskRow],
+        record: Record,
         *,
         short: bool,
     ) -> None:
         where = f"{workflow_id}/{row.task_id}"
         if row.state is S.DONE:
-            found = self.cluster.result(workflow_id, row.task_id)
+            found = record.results[row.task_id]
             wanted = {d: int(d[1:]) for d in task.get("dependencies", ())}
             if found["n"] != task["parameters"]["n"] or found["from"] != wanted:
                 raise Violation(f"{where}: the result is {found}")
             if task["method"] == "echo/fail":
                 raise Violation(f"{where} is done, and could only fail")
         elif row.state is S.SKIPPED:
-            if all(rows[TaskId(d)].state is S.DONE for d in task.get("dependencies", ())):
+            if all(record.tasks[TaskId(d)].state is S.DONE for d in task.get("dependencies", ())):
                 raise Violation(f"{where} was skipped, and could have run")
         elif row.state is S.FAILED:
             assert row.error is not None
@@ -285,9 +344,12 @@ class Oracle:
 
     def _check_leftovers(self) -> None:
         for workflow_id, heard in self.numbers.items():
-            history = ran(self.store.history(WorkflowId(workflow_id), 0, 100_000))
-            if heard != [fact.stamp.number for fact in history]:
-                raise Violation(f"{workflow_id}: its watcher heard {heard} of {len(history)} entries")
+            record = self.store.record(workflow_id)
+            numbers = [] if record is None else record.numbers
+            if workflow_id in self.cluster.gone and workflow_id in self.store.deleted:
+                numbers = numbers[: len(heard)]  # its watcher was told that the rest is deleted
+            if heard != numbers:
+                raise Violation(f"{workflow_id}: its watcher heard {heard} of {len(numbers)} entries")
         for node in self.cluster.nodes.values():
             if not node.alive:
                 continue

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from gleitzeitd.machines.persistence import Settings
 from tests.cluster import Cluster, Disk, Network
 
 HUBS = ("hub-1", "hub-2")
@@ -36,6 +37,10 @@ class Profile:
     """Nothing outlives a lease: then no task may run twice."""
     weather: tuple[Network, ...] = (Network(),)
     """Of which one is chosen."""
+    workflows: int = 4
+    ledger: Settings = Settings()
+    deletes: bool = False
+    """The client deletes some workflows as soon as it can."""
 
 
 class Faults:
@@ -185,12 +190,27 @@ _ALL = (
 _SHORT = ((0.3, hub_shortly), (0.7, cut_shortly))
 _LOSSY = (Network(), Network(loss=0.02, duplicates=0.02, delay=0.02))
 
+_FORGETFUL = Settings(
+    keep_finished_days=0, keep_finished_count=1, delete_every_seconds=0.5, repeat_seconds=20.0
+)
+"""Longer than anybody is out of reach: whoever repeats a submission after that means a new workflow."""
+
 PROFILES = {
     "calm": Profile(short=True, seconds=6.0),
     "loss": Profile(faults=_SHORT, rate=1.0, short=True, skew=0.05, weather=_LOSSY),
     "all": Profile(faults=_ALL, rate=1.0, skew=0.05),
     "storm": Profile(faults=_ALL, rate=3.0, skew=0.05),
     "slow-disk": Profile(faults=_ALL, rate=0.5, skew=0.05, disk=Disk(0.05, 0.5, fails=0.02)),
+    "deletion": Profile(
+        faults=_ALL,
+        rate=0.6,
+        seconds=40.0,
+        skew=0.05,
+        weather=_LOSSY,
+        workflows=10,
+        ledger=_FORGETFUL,
+        deletes=True,
+    ),
 }
 
 __all__ = ["BOTH", "HUBS", "NODES", "PROFILES", "TWINS", "Faults", "Profile"]

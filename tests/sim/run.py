@@ -15,13 +15,13 @@ from typing import Any
 from gleitzeitd import errors
 from gleitzeitd.events import Envelope
 from gleitzeitd.events.dependency_resolver import CancelWorkflow, SubmitWorkflow, WorkflowRefused
+from gleitzeitd.events.persistence import DeleteWorkflow
 from gleitzeitd.machines.provider import Work
 from gleitzeitd.model.names import WorkflowId
 from tests.cluster import Cluster, Node, Violation, graph
 from tests.sim.oracle import Oracle, OracleStore
 from tests.sim.profiles import AFTER, PROFILES, Faults
 
-WORKFLOWS = 4
 PATIENCE = 90.0
 """Seconds after the last fault within which everything has to end."""
 QUIET = 6.0
@@ -132,6 +132,8 @@ class Result:
     tasks: int = 0
     again: int = 0
     """Executions beyond one per task."""
+    deleted: int = 0
+    """Workflows that were deleted."""
     given_up: int = 0
     """Tasks that failed because they were lost too often."""
     deliveries: int = 0
@@ -143,10 +145,10 @@ class Result:
     transcript: list[str] = field(default_factory=list)
 
 
-def documents(rng: random.Random) -> list[Any]:
+def documents(rng: random.Random, number: int) -> list[Any]:
     """Graphs; in some of them a task fails, for ever or a few times."""
     made = []
-    for _ in range(WORKFLOWS):
+    for _ in range(number):
         document = graph(rng, rng.randrange(2, 9))
         for task in document["tasks"]:
             chance = rng.random()
@@ -178,6 +180,7 @@ def run(seed: int, profile_name: str, *, keep: bool = False, last: int = LAST) -
     result.faults = len(faults.told)
     result.tasks = len(cluster.executions)
     result.again = sum(n - 1 for n in cluster.executions.values())
+    result.deleted = len(cluster.oracle_store.deleted)
     rows = cluster.oracle_store.rows.values()
     result.given_up = sum(
         row.error is not None and row.error.name == "PROVIDER_NOT_AVAILABLE" for row in rows
@@ -193,16 +196,20 @@ def run(seed: int, profile_name: str, *, keep: bool = False, last: int = LAST) -
 def _play(cluster: Simulation, faults: Faults, rng: random.Random, result: Result) -> None:
     profile = faults.profile
     faults.begin()
-    cluster.add_all(resolvers=2, queue_managers=2, engines=2, providers=2, registries=2, hubs=2)
-    for i, document in enumerate(documents(rng)):
+    cluster.add_all(
+        resolvers=2, queue_managers=2, engines=2, providers=2, registries=2, hubs=2, ledger=profile.ledger
+    )
+    for i, document in enumerate(documents(rng, profile.workflows)):
         at = rng.uniform(0, profile.seconds * 0.7)
         cluster.call_later(at, cluster.submit, f"w{i}", document)
         if rng.random() < 0.15:
             cluster.call_later(at + rng.uniform(0.1, 5.0), _cancel, cluster, f"w{i}")
+        if profile.deletes and rng.random() < 0.5:
+            cluster.call_later(at + rng.uniform(1.0, 9.0), _delete, cluster, f"w{i}")
     cluster.run(profile.seconds + AFTER + 0.1)
     faults.end()
     began = cluster.now
-    everybody = lambda: len(cluster.documents) == WORKFLOWS and cluster.ended()  # noqa: E731
+    everybody = lambda: len(cluster.documents) == profile.workflows and cluster.ended()  # noqa: E731
     if not cluster.run_until(everybody, began + PATIENCE):
         raise Violation(f"not everything has ended {PATIENCE:.0f} s after the last fault: {_open(cluster)}")
     result.seconds = cluster.now - began
@@ -215,6 +222,17 @@ def _cancel(cluster: Simulation, workflow_id: str) -> None:
     cluster.ask(
         f"cancel {workflow_id}", CancelWorkflow(workflow_id=WorkflowId(workflow_id), reason="not wanted")
     )
+
+
+def _delete(cluster: Simulation, workflow_id: str) -> None:
+    """Whether it has ended or not; but nobody deletes what is not accepted."""
+    if not cluster.accepted(workflow_id):
+        cluster.call_later(1.0, _delete, cluster, workflow_id)
+        return
+    answer = cluster.answers.pop(f"delete {workflow_id}", None)
+    if answer is None or answer.name == "persistence_error":
+        cluster.ask(f"delete {workflow_id}", DeleteWorkflow(workflow_id=WorkflowId(workflow_id)))
+        cluster.call_later(1.0, _delete, cluster, workflow_id)
 
 
 def _open(cluster: Simulation) -> str:

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from gleitzeitd import errors
-from gleitzeitd.model.change import CancelWorkflow, ChangePriority, Expire, FailTask, GrantLeases, Status
+from gleitzeitd.model.change import (
+    CancelWorkflow,
+    ChangePriority,
+    DeleteWorkflow,
+    Expire,
+    FailTask,
+    GrantLeases,
+    Status,
+)
 from gleitzeitd.model.ledger import CRASH_LIMIT, ENDED, HELD, Verdict, WorkflowState
 from gleitzeitd.model.names import Role, WorkflowId, shard_of
 from gleitzeitd.model.retry import Backoff, RetryPolicy
@@ -81,6 +89,7 @@ class LedgerMachine(RuleBasedStateMachine):
         super().__init__()
         self.store = MemoryStore()
         self.workflows = {}
+        self.deleted = set()
         self.epochs = dict.fromkeys([(role, shard) for role in Role for shard in SHARDS_USED], 0)
         self.last = None
 
@@ -194,8 +203,8 @@ class LedgerMachine(RuleBasedStateMachine):
         kept = self.workflows.get(workflow_id)
         if kept is not None:
             self.ask(change, DUPLICATE if kept.digest == digest else Status.CONFLICT)
-        elif outdated:
-            self.ask(change, STALE)
+        elif outdated or workflow_id in self.deleted:  # there it is a late repeat, in the same chain
+            self.ask(change, STALE if outdated else DUPLICATE)
         else:
             tasks = {name: ModelTask(needs, on_lost) for name, needs in GRAPHS[graph].items()}
             self.workflows[workflow_id] = ModelWorkflow(digest, tasks)
@@ -446,6 +455,31 @@ class LedgerMachine(RuleBasedStateMachine):
             self._cancelled(model)
             outcome = self.ask(change, OK if first else DUPLICATE)
             assert len(outcome.cancel) == len(held)
+
+    @rule(workflow_id=WORKFLOWS, number=st.integers(0, 9))
+    def finish_and_delete(self, workflow_id, number):
+        """What has no open task, or little of it, ends; whatever is unfinished all the same is refused."""
+        model = self.workflows.get(workflow_id)
+        if model is not None and (workflow_id == STRANGER or number > 5):
+            for name, task in model.tasks.items():
+                if task.state is S.PENDING:
+                    self.skip_task(workflow_id, name, False, False)
+            self.end_workflow(workflow_id, False)
+        change = DeleteWorkflow(workflow_id=workflow_id)
+        if model is None:
+            self.ask(change, DUPLICATE)
+        elif model.state in (WorkflowState.RUNNING, WorkflowState.CANCELLING):
+            self.ask(change, STALE)
+        else:
+            del self.workflows[workflow_id]
+            self.deleted.add(workflow_id)
+            self.ask(change, OK)
+            self.sweep()
+
+    def sweep(self):
+        """What is left behind is given back."""
+        while self.wait(self.store.sweep(7, "")):
+            pass
 
     @rule(workflow_id=WORKFLOWS, name=TASKS)
     def change_priority(self, workflow_id, name):
