@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from gleitzeitd.cli.show import plural, size
 from gleitzeitd.config import DIRECTORY
 from gleitzeitd.errors import ConfigError, StoreError
 from gleitzeitd.model.names import Role
+from gleitzeitd.runtime.security import GROUP
 
 TOKENS = (Path("/etc/gleitzeit/token"), Path("/etc/credstore/gleitzeit.token"))
 """What members of the group read, and what units are given."""
@@ -24,6 +25,9 @@ LOW_SHARE, LOW_BYTES = 0.10, 2**30
 FULL_BYTES = 128 * 2**20
 """The same at which it is a problem."""
 _GOOD = ("active", "activating", "reloading")
+_RUNNING = ("active", "reloading")
+_TROUBLE = ("not connected to ", "nothing can be kept", "cannot go on: ")
+"""How a daemon's status begins, if it cannot do its work."""
 
 
 def units(found: Sequence[Unit], *, booted: bool) -> Iterator[Finding]:
@@ -35,7 +39,7 @@ def units(found: Sequence[Unit], *, booted: bool) -> Iterator[Finding]:
         yield ok("units", "there are none of gleitzeit on this host")
         return
     bad = [finding for unit in found if (finding := _unit(unit)) is not None]
-    running = sum(unit.active == "active" and unit.name.endswith(".service") for unit in found)
+    running = sum(unit.active in _RUNNING and unit.name.endswith(".service") for unit in found)
     if not any(each.level == "problem" for each in bad):
         yield ok("units", f"{plural(running, 'service')} active, none failed")
     yield from bad
@@ -43,12 +47,15 @@ def units(found: Sequence[Unit], *, booted: bool) -> Iterator[Finding]:
 
 def _unit(unit: Unit) -> Finding | None:
     look = f"journalctl -eu {unit.name}"
+    trouble = unit.status.partition("; ")[0] if unit.status.startswith(_TROUBLE) else ""
     if unit.active == "failed":
         return problem(
             "units",
-            f"{unit.name} has failed ({unit.result or 'no reason is known'})",
+            f"{unit.name} has failed ({unit.result or 'no reason is known'}){trouble and ': '}{trouble}",
             f"{look}; then systemctl reset-failed {unit.name} and systemctl start {unit.name}",
         )
+    if trouble and unit.active in _RUNNING:
+        return problem("units", f"{unit.name} is {trouble}", _help(unit))
     is_enabled = unit.enabled in ("enabled", "enabled-runtime")
     if is_enabled and unit.active not in _GOOD and unit.kind != "oneshot":
         if not unit.conditions_hold:
@@ -62,6 +69,12 @@ def _unit(unit: Unit) -> Finding | None:
         text = f"{unit.name} was started again {plural(unit.restarts, 'time')} after it had failed"
         return warning("units", text, look)
     return None
+
+
+def _help(unit: Unit) -> str:
+    if "token" in unit.status:
+        return f"gleitzeitd keygen --help says how hosts get the same; then systemctl restart {unit.name}"
+    return f"journalctl -eu {unit.name}"
 
 
 def configuration(environment: Mapping[str, str], directory: Path = DIRECTORY) -> Iterator[Finding]:
@@ -102,12 +115,18 @@ def _wrong_with(role: str, name: str, environment: Mapping[str, str]) -> list[st
     from gleitzeitd.__main__ import parts_of
     from gleitzeitd.cli.host import environment_for
 
+    found_there = environment_for(role, name, environment)[0]
+    before = list(sys.path)
+    # Where the unit of a provider of one's own finds its class, as in a virtual environment.
+    sys.path += [each for each in found_there.get("PYTHONPATH", "").split(":") if each]
     try:
-        parts_of([role, *([name] if name else [])], environment_for(role, name, environment)[0])
+        parts_of([role, *([name] if name else [])], found_there)
     except ConfigError as found:
         return str(found).splitlines()
     except SystemExit:
         return ["the daemon would not take it"]  # argparse has said why
+    finally:
+        sys.path[:] = before
     return []
 
 
@@ -123,9 +142,7 @@ def token(options: Options, files: Sequence[Path] = TOKENS) -> Iterator[Finding]
     try:
         ours = options.secret()
     except ConfigError as found:
-        yield problem(
-            "token", str(found), f"join the group: usermod -aG gleitzeit {_user()}, and log in again"
-        )
+        yield problem("token", str(found), "do that, and then gleitzeit doctor again")
         return
     exposed = False
     for file in files:
@@ -138,12 +155,19 @@ def token(options: Options, files: Sequence[Path] = TOKENS) -> Iterator[Finding]
         elif mode & 0o020:
             yield warning("token", f"{file} can be changed by its group ({mode:04o})", f"chmod g-w {file}")
     present = [str(file) for file in files if _mode(file)]
+    if (mode := _mode(files[0])) and not mode & 0o040:
+        exposed = True
+        mend = f"chgrp {GROUP} {files[0]} && chmod 0640 {files[0]}"
+        yield warning("token", f"{files[0]} cannot be read by the group {GROUP} ({mode:04o})", mend)
+    if len({read for file in files if (read := _read(file))}) > 1:
+        exposed = True
+        mend = "remove the one that is not the hub's, then: gleitzeitd keygen; systemctl restart gleitzeit"
+        yield problem("token", f"{' and '.join(present)} hold different ones", mend)
     if ours:
         if not exposed:
             yield ok("token", "this user has one" + (f"; it is in {present[0]}" if present else ""))
     elif present:
-        join = f"join the group: usermod -aG gleitzeit {_user()}, and log in again"
-        yield warning("token", f"{present[0]} is there, and not used by this user", join)
+        yield warning("token", f"{present[0]} is there, and {files[0]} is not", "as root: gleitzeitd keygen")
     else:
         yield ok("token", "none: without one a hub serves its own host only")
 
@@ -156,8 +180,12 @@ def _mode(file: Path) -> int:
         return 0
 
 
-def _user() -> str:
-    return os.environ.get("USER") or str(os.getuid())
+def _read(file: Path) -> str:
+    """What is in it; empty if that is not for us."""
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def database(options: Options) -> Iterator[Finding]:
@@ -177,6 +205,10 @@ def database(options: Options) -> Iterator[Finding]:
         yield ok("database", f"none on this host ({file})")
         return
     yield from _room(file)
+    if foreign := [each for each in beside(file) if each.stat().st_uid != file.parent.stat().st_uid]:
+        names = " ".join(map(str, foreign))
+        text = f"{foreign[0]} belongs to another user than {file.parent}: persistence may not use it"
+        yield problem("database", text, f"chown --reference={file.parent} {names}")
     try:
         damage = quick_check(file)
     except StoreError as found:
@@ -186,6 +218,15 @@ def database(options: Options) -> Iterator[Finding]:
         yield problem("database", damage, "gleitzeit restore --help")
     else:
         yield ok("database", f"{file} is whole, {size(size_of(file))}")
+
+
+def beside(file: Path) -> list[Path]:
+    """The database and what SQLite and its daemon have beside it, as far as it is there."""
+    return [
+        each
+        for suffix in ("", "-wal", "-shm", ".lock")
+        if _exists(each := file.with_name(file.name + suffix))
+    ]
 
 
 def _room(file: Path) -> Iterator[Finding]:

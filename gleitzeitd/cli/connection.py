@@ -24,6 +24,7 @@ from gleitzeitd.cli.embedding import (
     note_for,
     noted,
 )
+from gleitzeitd.cli.host import hub_runs
 from gleitzeitd.cli.options import Options
 from gleitzeitd.errors import GleitzeitError, HubUnreachable, StoreLocked, WorkflowNotFound
 from gleitzeitd.runtime.state import state_directory
@@ -72,6 +73,7 @@ async def connected(options: Options, *, works: bool) -> AsyncIterator[Session]:
         ) as client:
             yield Session(client, options, embedded=False)
         return
+    _say_if_there_is_a_hub(options)
     for database in databases(options.environment):
         async with _embedded(database, works=works) as system:
             if system is None:
@@ -128,6 +130,7 @@ async def _look(options: Options, look: Callable[[Session], Awaitable[int | None
     if options.hubs():
         async with connected(options, works=False) as session:
             return await look(session)
+    _say_if_there_is_a_hub(options)
     problem: GleitzeitError | None = None
     for database in databases_to_read(options.environment):
         try:
@@ -137,6 +140,17 @@ async def _look(options: Options, look: Callable[[Session], Awaitable[int | None
             problem = problem or found
     assert problem is not None
     raise problem
+
+
+def here_is_a_hub(options: Options) -> str:
+    """Why the hub of this host is not used."""
+    return f"this host runs a hub, which is not used since {options.installed_token} is missing"
+
+
+def _say_if_there_is_a_hub(options: Options) -> None:
+    if hub_runs():
+        hint = "in this process instead; as root, gleitzeitd keygen makes it again"
+        options.tell(f"{here_is_a_hub(options)}: {hint}")
 
 
 def _waiting(options: Options) -> Callable[[str], None]:

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 import click
 
 from gleitzeitd.cli.checks import Finding, ok, problem, warning
+from gleitzeitd.cli.connection import here_is_a_hub
+from gleitzeitd.cli.host import hub_runs
 from gleitzeitd.cli.options import Options, command, connection_options
 from gleitzeitd.cli.show import as_json, echo_lines, plural, printable, style
 from gleitzeitd.errors import GleitzeitError, HubUnreachable, NotAuthenticated
@@ -88,6 +90,8 @@ def _of_the_system(options: Options) -> list[Finding]:
         hubs = options.hubs()
     except GleitzeitError as wrong:
         return [problem("hub", str(wrong), "correct the address")]
+    if not hubs and options.connect is None and hub_runs():
+        return [problem("hub", here_is_a_hub(options), "as root: gleitzeitd keygen")]
     if not hubs and options.connect is None:
         return [
             warning(
@@ -104,9 +108,9 @@ def _of_the_system(options: Options) -> list[Finding]:
             problem("hub", f"{where} cannot be reached: {wrong}", "systemctl status gleitzeit-hub, there")
         ]
     except NotAuthenticated as wrong:
-        return [problem("token", str(wrong), "use the token of the hub's host: /etc/gleitzeit/token")]
+        return [problem("token", str(wrong), "use that of the hub's host: gleitzeitd keygen --help says how")]
     except GleitzeitError as wrong:
-        return [problem("hub", f"{where}: {wrong}", "gleitzeit components")]
+        return [problem("hub", f"{where} is not asked: {wrong}", "see above, or gleitzeit components")]
     except TimeoutError:
         return [problem("hub", f"{where} does not answer within {SECONDS:g} s", "gleitzeit components")]
 

@@ -17,9 +17,11 @@ BOOTED = Path("/run/systemd/system")
 """It exists where systemd is the service manager: sd_booted(3)."""
 SECONDS = 10.0
 """For an answer of systemctl."""
+HUB_RUNS = Path("/run/systemd/units/invocation:gleitzeit-hub.service")
+"""A link that systemd has while the unit is active, for everybody to see."""
 _PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,Result,NRestarts,MainPID,"
-    "Environment,Type,ConditionResult,ConditionTimestampMonotonic"
+    "Environment,Type,ConditionResult,ConditionTimestampMonotonic,StatusText"
 )
 
 
@@ -44,11 +46,18 @@ class Unit:
     """False if it was not started since one of its conditions did not hold."""
     environment: str = ""
     """As in the unit file."""
+    status: str = ""
+    """What its process has last said of itself."""
 
 
 def is_booted() -> bool:
     """Whether systemd manages this host."""
     return BOOTED.is_dir()
+
+
+def hub_runs() -> bool:
+    """Whether this host's own hub does, as far as systemd knows."""
+    return HUB_RUNS.is_symlink()
 
 
 def unit_of(role: str, name: str = "") -> str:
@@ -91,6 +100,7 @@ def unit_from(block: str) -> Unit | None:
         conditions_hold=values.get("ConditionResult", "yes") != "no"
         or values.get("ConditionTimestampMonotonic", "0") == "0",
         environment=values.get("Environment", ""),
+        status=values.get("StatusText", ""),
     )
 
 

@@ -65,9 +65,14 @@ def why_unreadable(file: Path = TOKEN_FILE) -> str | None:
         return None
     user = getpass.getuser()
     try:
-        members = grp.getgrnam(GROUP).gr_mem
+        group = grp.getgrnam(GROUP)
     except KeyError:
-        members = []
+        members, belongs = [], False
+    else:
+        members, belongs = group.gr_mem, group.gr_gid in (os.getgid(), os.getegid(), *os.getgroups())
+    if belongs:
+        mend = f"chgrp {GROUP} {file} && chmod 0640 {file}"
+        return f"{file}: group {GROUP}, in which you are, may not read it: ask root for `{mend}`"
     if user in members:
         return f"{file}: you are in group {GROUP}, but were not yet when you logged in: log in again"
     return (

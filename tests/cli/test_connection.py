@@ -73,3 +73,19 @@ def test_a_hub_that_is_not_there_ends_with_3(
     result = gleitzeit(tmp_path, "run", file, "--hub", "http://127.0.0.1:9")
     assert result.exit_code == 3
     assert "127.0.0.1:9" in result.stderr
+
+
+def test_a_hub_that_is_passed_over_is_named(
+    tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tmp_path / "invocation:gleitzeit-hub.service"
+    monkeypatch.setattr("gleitzeitd.cli.host.HUB_RUNS", runs)
+    options = Options(
+        environment={"XDG_STATE_HOME": str(tmp_path)}, config_files=(), installed_token=tmp_path / "token"
+    )
+    assert "hub" not in runner().invoke(cli, ["run", file], obj=options).stderr
+    runs.symlink_to("0123")
+    for arguments in (["run", file], ["list"]):
+        result = runner().invoke(cli, arguments, obj=options)
+        assert result.exit_code == 0, result.output
+        assert f"this host runs a hub, which is not used since {tmp_path / 'token'}" in result.stderr

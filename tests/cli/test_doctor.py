@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import sqlite3
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 from gleitzeitd import __version__
 from gleitzeitd.cli import checks_host as here
 from gleitzeitd.cli import checks_system as there
+from gleitzeitd.cli import cli
 from gleitzeitd.cli.checks import Finding
 from gleitzeitd.cli.host import Unit
 from gleitzeitd.cli.options import Options
@@ -19,7 +23,7 @@ from gleitzeitd.errors import HubUnreachable
 from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.events.hub import ComponentInfo
 from gleitzeitd.model.names import SHARDS, ComponentId, Role
-from tests.cli.fake_client import FakeClient, a_task, a_workflow, call
+from tests.cli.fake_client import FakeClient, a_task, a_workflow, call, runner
 
 OURS = [role for role in Role if role is not Role.CLIENT]
 
@@ -96,11 +100,40 @@ def test_no_hub_is_a_finding_and_no_error() -> None:
         (Unit(name="u.service", active="failed", result="watchdog"), "problem"),
         (Unit(name="u.service", active="activating", sub="auto-restart", enabled="enabled"), "problem"),
         (Unit(name="u.service", active="active", restarts=2), "warning"),
+        (Unit(name="u.service", active="active", status="0 running; hub connected"), None),
+        (Unit(name="u.service", active="active", status="not connected to the hub (refused); 0"), "problem"),
+        (Unit(name="u.service", active="active", status="nothing can be kept: full; 4 leases"), "problem"),
     ],
 )
 def test_units_that_should_run_are_looked_at(unit: Unit, level: str | None) -> None:
     found = bad(here.units([unit], booted=True))
     assert [each[0] for each in found] == ([] if level is None else [level])
+
+
+def test_a_unit_that_has_failed_says_why_and_one_that_reloads_is_active() -> None:
+    failed = Unit(name="u.service", active="failed", result="exit-code", status="cannot go on: it is damaged")
+    assert (
+        "u.service has failed (exit-code): cannot go on: it is damaged"
+        in bad(here.units([failed], booted=True))[0][1]
+    )
+    (found,) = here.units([Unit(name="u.service", active="reloading")], booted=True)
+    assert found.text == "1 service active, none failed"
+
+
+def test_a_class_is_looked_for_where_its_unit_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv" / "moonish.py").write_text(
+        "from gleitzeitd.providers import MethodProvider\n\n\n"
+        "class Moon(MethodProvider):\n    protocol_name = 'moon/v1'\n"
+        "    async def phase(self) -> str:\n        return 'full'\n"
+    )
+    (tmp_path / "providers").mkdir()
+    file = tmp_path / "providers" / "moon.toml"
+    file.write_text('[provider]\nmodule = "moonish:Moon"\n')
+    monkeypatch.setattr("gleitzeitd.__main__.config_files", lambda *_, **__: [file])
+    assert "there is no module moonish" in bad(here.configuration({}, tmp_path))[0][1]
+    assert not bad(here.configuration({"PYTHONPATH": str(tmp_path / "venv")}, tmp_path))
+    assert str(tmp_path / "venv") not in sys.path
 
 
 def test_a_broken_file_is_named_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +145,9 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path, monkeypatch: pytes
     assert f"{file}:2: hub.prot: unknown key, did you mean port?" in found[0][1]
 
 
-@pytest.mark.parametrize(("mode", "level"), [(0o600, None), (0o644, "problem"), (0o660, "warning")])
+@pytest.mark.parametrize(
+    ("mode", "level"), [(0o640, None), (0o600, "warning"), (0o644, "problem"), (0o660, "warning")]
+)
 def test_a_token_is_for_few(tmp_path: Path, mode: int, level: str | None) -> None:
     file = tmp_path / "token"
     file.write_text("secret")
@@ -123,10 +158,49 @@ def test_a_token_is_for_few(tmp_path: Path, mode: int, level: str | None) -> Non
     assert not any("secret" in text for _, text in found)
 
 
-def test_a_token_that_this_user_does_not_use_is_a_warning(tmp_path: Path) -> None:
-    (tmp_path / "token").touch(0o640)
-    options = Options(environment={}, config_files=())
-    assert [each[0] for each in bad(here.token(options, [tmp_path / "token"]))] == ["warning"]
+def test_a_token_that_only_daemons_have_is_made_for_people_too(tmp_path: Path) -> None:
+    (tmp_path / "credential").touch(0o600)
+    options = Options(environment={}, config_files=(), installed_token=tmp_path / "token")
+    (found,) = here.token(options, [tmp_path / "token", tmp_path / "credential"])
+    assert (found.level, found.remedy) == ("warning", "as root: gleitzeitd keygen")
+
+
+def test_two_tokens_that_differ_are_a_problem(tmp_path: Path) -> None:
+    files = [tmp_path / "token", tmp_path / "credential"]
+    for file in files:
+        file.write_text(file.name)
+        file.chmod(0o640)
+    found = bad(here.token(Options(environment={"GLEITZEIT_TOKEN": "token"}, config_files=()), files))
+    assert [each[0] for each in found] == ["problem"]
+    assert "hold different ones" in found[0][1]
+
+
+def test_a_database_of_another_user_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "gleitzeit.db"
+    sqlite3.connect(file).close()
+    log = file.with_name("gleitzeit.db-wal")
+    log.touch()
+    monkeypatch.setattr(here, "configured_database", lambda _: file)
+    assert not bad(here.database(Options()))
+    real = Path.stat
+    other = os.stat_result((0o100600, 0, 0, 1, 12345, 0, 0, 0, 0, 0))
+    monkeypatch.setattr(Path, "stat", lambda path, **more: other if path == log else real(path, **more))
+    (found,) = bad(here.database(Options()))
+    assert (found[0], str(log) in found[1]) == ("problem", True)
+
+
+def test_a_hub_of_this_host_that_is_not_used_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tmp_path / "invocation:gleitzeit-hub.service"
+    monkeypatch.setattr("gleitzeitd.cli.host.HUB_RUNS", runs)
+    options = Options(
+        environment={"XDG_STATE_HOME": str(tmp_path)}, config_files=(), installed_token=tmp_path / "token"
+    )
+    assert "warning hub" in runner().invoke(cli, ["doctor"], obj=options).stdout
+    runs.symlink_to("0123")
+    result = runner().invoke(cli, ["doctor"], obj=options)
+    assert f"this host runs a hub, which is not used since {tmp_path / 'token'} is missing" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -55,12 +55,14 @@ def test_who_may_not_read_the_token_of_the_host_is_told_what_to_do(
     assert why_unreadable(file) is None
     monkeypatch.setattr("os.access", lambda *_: False)
     monkeypatch.setattr("getpass.getuser", lambda: "anna")
-    monkeypatch.setattr("grp.getgrnam", lambda _: SimpleNamespace(gr_mem=["otto"]))
+    monkeypatch.setattr("grp.getgrnam", lambda _: SimpleNamespace(gr_mem=["otto"], gr_gid=4711))
     assert "you are not in group gleitzeit: ask root for `usermod -aG gleitzeit anna`" in str(
         why_unreadable(file)
     )
-    monkeypatch.setattr("grp.getgrnam", lambda _: SimpleNamespace(gr_mem=["anna"]))
+    monkeypatch.setattr("grp.getgrnam", lambda _: SimpleNamespace(gr_mem=["anna"], gr_gid=4711))
     assert "log in again" in str(why_unreadable(file))
+    monkeypatch.setattr("os.getgroups", lambda: [4711])
+    assert f"ask root for `chgrp gleitzeit {file} && chmod 0640 {file}`" in str(why_unreadable(file))
     assert find_token("", {}, file) is None
 
 
