@@ -56,13 +56,11 @@ class BackendSettings:
     def __post_init__(self) -> None:
         """Raises MalformedData."""
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
-            raise MalformedData(
-                "backends", f"name: expected letters, digits, -, _ and ., found {self.name!r}"
-            )
+            raise MalformedData("name", f"expected letters, digits, -, _ and ., found {self.name!r}")
         if not self.models:
-            raise MalformedData("backends", f"{self.name}: models: expected at least one pattern, as *")
+            raise MalformedData("models", "expected at least one pattern, as *")
         if "/" in self.key_credential or self.key_credential.startswith("."):
-            raise MalformedData("backends", f"{self.name}: key_credential: expected a name, found a path")
+            raise MalformedData("key_credential", "expected a name, found a path")
         try:
             address = urlsplit(self.base_url)
             usable = address.scheme in ("http", "https") and bool(address.hostname)
@@ -70,7 +68,7 @@ class BackendSettings:
         except ValueError:
             usable = False
         if not usable:  # it is not repeated: there may be a password in it
-            raise MalformedData("backends", f"{self.name}: base_url: expected http://HOST or https://HOST")
+            raise MalformedData("base_url", "expected http://HOST or https://HOST")
 
 
 def from_environment(environment: Mapping[str, str]) -> list[BackendSettings]:

@@ -21,7 +21,7 @@ from gleitzeitd.errors import ParameterInvalid
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"})
 FOLDER_LIMIT = 10_000
 """Files that a directory may give."""
-_NEVER = ("/proc", "/sys", "/dev", "/run/credentials")
+_NEVER = ("/proc", "/sys", "/dev", "/run/credentials", "/etc/credstore", "/etc/gleitzeit/token")
 _DATA_URL = re.compile(r"data:[^,;]*(?:;[^,;]*)*;base64,", re.IGNORECASE)
 
 
