@@ -68,7 +68,7 @@ class FakeLlm:
     failures: deque[Failure] = field(default_factory=deque)
     most: int = 0
     """Requests that were under way at once."""
-    running: int = 0
+    answering: set[asyncio.Task[Any]] = field(default_factory=set)
     url: str = ""
 
     def fail(self, *statuses: int, **more: Any) -> None:
@@ -92,7 +92,7 @@ class FakeLlm:
     @contextlib.asynccontextmanager
     async def serve(self, port: int = 0) -> AsyncIterator[FakeLlm]:
         """On 127.0.0.1, while this lasts."""
-        runner = web.AppRunner(self.app(), handler_cancellation=True, shutdown_timeout=0.1)
+        runner = web.AppRunner(self.app())
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", port)
         await site.start()
@@ -100,6 +100,8 @@ class FakeLlm:
         try:
             yield self
         finally:
+            for answering in self.answering:
+                answering.cancel()
             await runner.cleanup()
 
     # --- what it says -------------------------------------------------------------------------
@@ -143,12 +145,14 @@ class FakeLlm:
 
     @contextlib.contextmanager
     def _counted(self) -> Any:
-        self.running += 1
-        self.most = max(self.most, self.running)
+        task = asyncio.current_task()
+        assert task is not None
+        self.answering.add(task)
+        self.most = max(self.most, len(self.answering))
         try:
             yield
         finally:
-            self.running -= 1
+            self.answering.discard(task)
 
     # --- Ollama -------------------------------------------------------------------------------
 
