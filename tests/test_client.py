@@ -290,6 +290,31 @@ async def test_what_cannot_be_cancelled_says_why(status: str, raised: type[Excep
         assert hub.bodies("cancel_workflow") == [{"workflow_id": W, "reason": "enough"}]
 
 
+async def test_what_is_deleted_is_deleted_once_and_what_runs_is_refused_with_what_to_do() -> None:
+    async with scripted_hub() as hub, client_of(hub) as client:
+        hub.answers["delete_workflow"] = lambda _: [p.DataSaved(status="duplicate", message="no workflow")]
+        assert (await client.delete(W)).status == "duplicate"
+        refusal = errors.WorkflowConflict("it is running: cancel it first").info()
+        hub.answers["delete_workflow"] = lambda _: [p.PersistenceError(error=refusal)]
+        with pytest.raises(errors.WorkflowConflict, match="cancel it first"):
+            await client.delete(W)
+        assert hub.bodies("delete_workflow") == [{"workflow_id": W}] * 2
+
+
+async def test_whoever_watches_a_workflow_that_is_deleted_meanwhile_is_told_so() -> None:
+    async with scripted_hub() as hub, client_of(hub) as client:
+        hub.answers["query_data"] = known_no_more
+        with pytest.raises(errors.WorkflowNotFound, match="was deleted while it was watched"):
+            async for _ in client.watch(W):
+                pass
+
+
+def known_no_more(asked: p.QueryData) -> list[Event]:
+    """It was there when it was looked at, and is gone when its history is read."""
+    there = asked.kind_of_data == "workflow"
+    return [p.DataRetrieved(items=[summary("running")] if there else [], known=there)]
+
+
 async def test_a_priority_is_a_number_on_the_wire() -> None:
     async with scripted_hub() as hub, client_of(hub) as client:
         hub.answers["task_priority_changed"] = lambda _: [p.DataSaved(status="ok")]

@@ -117,9 +117,10 @@ TEXTS: dict[str, tuple[str, ...]] = {
     "WORKFLOW_INVALID_STATE": (
         "The workflow is past what was asked for",
         "A workflow of this id exists with another content, or it has ended, so that there is nothing left "
-        "to cancel, to reorder or to resolve.",
+        "to cancel, to reorder or to resolve; or it has not ended, and cannot be deleted yet.",
         "Nothing was changed.",
-        "See how it stands. To run something else, submit it under another id.",
+        "See how it stands. To run something else, submit it under another id. What is to be deleted is "
+        "cancelled first, unless its end is waited for.",
         "gleitzeit status WORKFLOW",
         "gleitzeit run FILE --id ID",
     ),

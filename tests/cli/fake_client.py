@@ -12,7 +12,7 @@ from gleitzeitd.cli import cli
 from gleitzeitd.cli.connection import Session
 from gleitzeitd.cli.options import Options
 from gleitzeitd.client import Submitted
-from gleitzeitd.errors import WorkflowNotFound
+from gleitzeitd.errors import WorkflowConflict, WorkflowNotFound
 from gleitzeitd.events import Event
 from gleitzeitd.events import dependency_resolver as d
 from gleitzeitd.events import hub as h
@@ -122,6 +122,12 @@ class FakeClient:
 
     async def cancel(self, workflow_id: str, reason: str = "") -> p.DataSaved:
         self.done.append(("cancel", workflow_id, reason))
+        return p.DataSaved(status="ok")
+
+    async def delete(self, workflow_id: str) -> p.DataSaved:
+        self.done.append(("delete", workflow_id))
+        if (await self.status(workflow_id)).status == "running":
+            raise WorkflowConflict(f"{workflow_id} is running: cancel it first, and wait for its end")
         return p.DataSaved(status="ok")
 
     async def resolve(self, *what: Any, attempt: int) -> p.DataSaved:

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from gleitzeitd.errors import GleitzeitError, MalformedData, StoreError
 from gleitzeitd.events.persistence import DataRetrieved, QueryData
 from gleitzeitd.machines.persistence import Persistence, Requests
-from gleitzeitd.model.names import ComponentId, Role, TaskId
+from gleitzeitd.machines.retention import Find, Sweep
+from gleitzeitd.model.change import DeleteWorkflow
+from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId, shard_of
 from gleitzeitd.runtime.ledger import PAGE_BYTES, LedgerPerformer
 from gleitzeitd.stores.memory import MemoryStore
 from gleitzeitd.stores.sqlite import SqliteStore
-from tests.stores.ledger import OWNED, W, accept, complete, grant, ready
+from tests.stores.ledger import OWNED, W, accept, complete, done, end, grant, ready
 
 KINDS = ["workflow", "workflows", "tasks", "results", "output", "history", "feed", "snapshot", "nothing"]
 ODD = [None, -1, 0, 2**70, -(2**70), "x", "x/y", [], ["a"], ["a", "b"], [1, 2], {"a": 1}, True, 1.5]
@@ -30,6 +32,31 @@ QUERIES = st.builds(
     limit=st.sampled_from([1, 500, 0, -1, 2**70]),
     status=st.sampled_from([None, "running", "x"]),
 )
+
+
+async def test_ages_are_reckoned_by_the_clock_that_has_stamped_the_endings():
+    store = MemoryStore()
+    clock = iter(["2026-03-01T00:00:00.000Z"] * 2 + ["2026-03-08T00:00:00.000Z"] * 9).__next__
+    performer = LedgerPerformer(store, clock)
+    ended = [accept(graph={"a": []}), *done("a"), end()]
+    await performer.answer(Requests.Commit([*OWNED, *ended]))
+    other = WorkflowId("other")
+    week = 7 * 86_400.0
+    assert await performer.answer(Find(keep_seconds=week, keep=None, spare_seconds=1.0)) == []
+    assert await performer.answer(Find(keep_seconds=week, keep=None, spare_seconds=1.0)) == []
+    assert await performer.answer(Find(keep_seconds=week - 1, keep=None, spare_seconds=1.0)) == [W]
+    assert await performer.answer(Find(keep_seconds=week - 1, keep=None, spare_seconds=week)) == []
+    assert await performer.answer(Find(keep_seconds=None, keep=0, spare_seconds=1.0)) == [W]
+    assert await performer.answer(Find(keep_seconds=None, keep=1, spare_seconds=1.0)) == []
+    assert await performer.answer(Find(keep_seconds=9e10, keep=None, spare_seconds=1.0)) == []
+    await performer.answer(Requests.Commit([DeleteWorkflow(workflow_id=W), accept(other)]))
+    assert await performer.answer(Sweep(forget_seconds=1.0)) == 0
+    history = await read(store, QueryData(kind_of_data="history", workflow_id=W))
+    assert (history.items, history.known) == ([], False)
+    assert (await read(store, QueryData(kind_of_data="history", workflow_id=other))).known
+    role = Role.DEPENDENCY_RESOLVER
+    feed = await read(store, QueryData(kind_of_data="feed", shard_number=shard_of(W), audience=role))
+    assert feed.horizon == 3
 
 
 async def read(store, query):

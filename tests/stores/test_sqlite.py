@@ -16,12 +16,25 @@ import pytest
 from hypothesis import settings
 
 from gleitzeitd.errors import StoreCorrupt, StoreError, StoreLocked
-from gleitzeitd.model.change import TakeShards
+from gleitzeitd.model.change import DeleteWorkflow, TakeShards
 from gleitzeitd.model.ledger import Audience, TaskState
 from gleitzeitd.model.names import Role, Shard, WorkflowId, shard_of
 from gleitzeitd.stores import sqlite_deletion, sqlite_read
-from gleitzeitd.stores.sqlite import Settings, SqliteStore
-from tests.stores.ledger import AT, OWNED, W, accept, check_rules, complete, contents, done, grant, ready
+from gleitzeitd.stores.sqlite import Settings, SqliteStore, unhurried
+from tests.stores.ledger import (
+    AT,
+    LATER,
+    OWNED,
+    W,
+    accept,
+    check_rules,
+    complete,
+    contents,
+    done,
+    end,
+    grant,
+    ready,
+)
 from tests.stores.ledger_machine import LedgerMachine
 
 ROOT = Path(__file__).parents[2]
@@ -319,6 +332,107 @@ async def test_a_long_read_does_not_hold_a_commit_up(store):
     assert not reads[-1].done()
     await asyncio.gather(*reads)
     assert len((await store.feed(shard_of(W), Audience.NONE, 0, 9))[0]) == 2
+
+
+async def finish(store, number, result="x" * 2000):
+    """A workflow of three tasks, from its submission to its end."""
+    one = WorkflowId(f"w{number}")
+    await store.commit(
+        [accept(one), *(x for t in "abc" for x in done(t, workflow_id=one, result=result))], AT
+    )
+    await store.commit([end(workflow_id=one)], AT)
+    return one
+
+
+async def sweep(store, rows=5000):
+    steps = []
+    while removed := await store.sweep(rows, LATER):
+        steps.append(removed)
+    return steps
+
+
+def rows_of(path):
+    db = sqlite3.connect(path)
+    tables = ("workflow", "document", "task", "value", "feed", "deleted")
+    found = {table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
+    db.close()
+    return found
+
+
+async def test_a_deleted_workflow_leaves_no_row_behind(store, path):
+    await store.commit(OWNED, AT)
+    one = await finish(store, 1)
+    assert rows_of(path)["feed"] == 7
+    await store.commit([DeleteWorkflow(workflow_id=one)], AT)
+    left = rows_of(path)
+    assert (left["workflow"], left["document"], left["task"], left["deleted"]) == (0, 0, 3, 1)
+    await sweep(store)
+    assert set(rows_of(path).values()) == {0}
+    await check_rules(store)
+
+
+async def test_a_step_of_sweeping_is_bounded_whatever_the_size_of_the_workflow(store, path):
+    tasks = [f"t{n}" for n in range(1000)]
+    changes = [accept(graph=dict.fromkeys(tasks, [])), *(x for t in tasks for x in done(t)), end()]
+    await store.commit([*OWNED, *changes, DeleteWorkflow(workflow_id=W)], AT)
+    before = sum(rows_of(path).values())
+    steps = await sweep(store, rows=100)
+    assert max(steps) <= 100
+    assert sum(steps) >= before - 1
+    assert set(rows_of(path).values()) == {0}
+
+
+async def test_the_rows_of_a_deleted_workflow_are_never_those_of_a_later_one(store, path):
+    await store.commit(OWNED, AT)
+    one = await finish(store, 1)
+    await store.commit([DeleteWorkflow(workflow_id=one)], AT)
+    other = await finish(store, 2, result="y")  # what the first has left is there still
+    before = await contents(store)
+    await sweep(store)
+    assert await contents(store) == before
+    assert await store.results(other, []) == {"a": "y", "b": "y", "c": "y"}
+
+
+async def test_a_file_in_which_as_much_is_deleted_as_is_added_stops_growing(store, path):
+    await store.commit(OWNED, AT)
+    sizes = []
+    for number in range(60):
+        await finish(store, number, result="x" * 20_000)
+        for one in await store.finished(before="", keep=5, spare=LATER, limit=100):
+            await store.commit([DeleteWorkflow(workflow_id=one)], AT)
+        await sweep(store)
+        db = sqlite3.connect(path)
+        sizes.append(db.execute("PRAGMA page_count").fetchone()[0])
+        db.close()
+    assert sizes[-1] <= sizes[10] * 1.1
+    await check_rules(store)
+
+
+async def test_what_a_killed_process_had_not_swept_yet_is_swept_by_the_next(path):
+    store = SqliteStore(path)
+    await store.open()
+    await store.commit(OWNED, AT)
+    await store.commit([DeleteWorkflow(workflow_id=await finish(store, 1))], AT)
+    await store.sweep(3, "")
+    await store.close()
+    again = SqliteStore(path)
+    await again.open()
+    try:
+        await sweep(again)
+        assert set(rows_of(path).values()) == {0}
+    finally:
+        await again.close()
+
+
+@pytest.mark.parametrize(("usual", "meanwhile"), [("FULL", 1), ("NORMAL", 1), ("OFF", 0)])
+def test_only_what_nobody_is_answered_for_waits_for_no_disk(path, usual, meanwhile):
+    db = sqlite3.connect(path)
+    db.execute(f"PRAGMA synchronous = {usual}")
+    (before,) = db.execute("PRAGMA synchronous").fetchone()
+    with unhurried(db, usual):
+        assert db.execute("PRAGMA synchronous").fetchone() == (meanwhile,)
+    assert db.execute("PRAGMA synchronous").fetchone() == (before,)
+    db.close()
 
 
 QUERIES = [
