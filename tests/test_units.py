@@ -73,7 +73,8 @@ def test_a_daemon_is_started_checked_and_reloaded_under_its_own_name(name: str) 
 @pytest.mark.parametrize("name", DAEMONS)
 def test_daemons_differ_in_nothing_but_what_is_their_own(name: str) -> None:
     own = "Description Documentation After Before Wants ExecStart ExecStartPre ExecReload OOMPolicy LogExtraFields "
-    own += "LimitNOFILE StateDirectory StateDirectoryMode WorkingDirectory Environment OOMScoreAdjust Also"
+    own += "LimitNOFILE StateDirectory StateDirectoryMode WorkingDirectory Environment OOMScoreAdjust Also "
+    own += "InaccessiblePaths"
     common = {k: v for k, v in unit(name).items() if k.partition(".")[2] not in own.split()}
     reference = {
         k: v for k, v in unit("gleitzeit-hub.service").items() if k.partition(".")[2] not in own.split()
@@ -141,6 +142,12 @@ def test_the_token_is_where_the_units_look_for_it_and_its_modes_are_kept() -> No
     assert modes[str(TOKEN_FILE)] == ["0640", "root", GROUP]
     for name in DAEMONS:
         assert unit(name)["Service.LoadCredential"] == [f"token:{CREDENTIAL.name}"]
+
+
+def test_what_users_have_written_sees_neither_the_ledger_nor_the_tokens_of_others() -> None:
+    hidden = unit("gleitzeit-provider@.service")["Service.InaccessiblePaths"][0].split()
+    ledger = unit("gleitzeit-persistence.service")["Service.StateDirectory"][0]
+    assert hidden == [f"-/var/lib/{ledger}", f"-{TOKEN_FILE}", f"-{CREDENTIAL.parent}"]
 
 
 def test_the_user_of_the_units_is_made() -> None:

@@ -11,6 +11,8 @@ does not even answer a stop is killed itself, and then everything that carries i
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import functools
 import json
 import os
 import secrets
@@ -41,7 +43,8 @@ DRAIN_SECONDS = 2.0
 """How long output may stay open after the end of a job, if a process could not be killed."""
 MARK = "GLEITZEIT_WORKER"
 
-_WORKER = Path(__file__).with_name("worker.py")
+_SOURCES = [Path(__file__).with_name(name).read_bytes() for name in ("worker.py", "python_worker.py")]
+"""As they were when the daemon started: an upgrade replaces the files, and speaks to workers of its own."""
 _SECRETS = ("GLEITZEIT_", "WATCHDOG_", "LISTEN_")
 _SECRET = {
     "CREDENTIALS_DIRECTORY",
@@ -129,7 +132,7 @@ class WorkerPool:
         keep: int = 1,
     ) -> None:
         """``warm`` workers are started by :meth:`start`; up to ``keep`` idle ones are kept."""
-        self._command = [interpreter or sys.executable, "-I", "-X", "utf8", str(_WORKER)]
+        self._command = [interpreter or sys.executable, "-I", "-X", "utf8"]
         self._hello: dict[str, Json] = {"preload": preload or [], "module_path": module_path or []}
         self._warm, self._keep = warm, keep
         self._idle: list[Worker] = []
@@ -213,7 +216,7 @@ class Worker:
         mark = secrets.token_hex(16)
         with theirs:
             try:
-                process = _spawn([*command, str(theirs.fileno())], theirs.fileno(), mark)
+                process = _spawn(command, theirs.fileno(), mark)
             except OSError as error:
                 ours.close()
                 raise ProviderNotAvailable(
@@ -376,10 +379,26 @@ class Worker:
         self._loop.remove_reader(self._control)
 
 
-def _spawn(command: list[str], control: int, mark: str) -> subprocess.Popen[bytes]:
+@functools.cache
+def source_files() -> tuple[int, ...]:
+    """Descriptors of the worker's two sources, which nobody can change: ``/proc/self/fd/N`` is their path."""
+    descriptors = []
+    for source in _SOURCES:
+        descriptor = os.memfd_create("gleitzeit-worker", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(source)
+        seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+        descriptors.append(descriptor)
+    return tuple(descriptors)
+
+
+def _spawn(interpreter: list[str], control: int, mark: str) -> subprocess.Popen[bytes]:
+    worker, python_jobs = source_files()
+    given = [f"/proc/self/fd/{worker}", str(control), str(worker), str(python_jobs), "gleitzeit-worker"]
     return subprocess.Popen(  # noqa: S603 - the interpreter that the settings name
-        command,
-        pass_fds=[control],
+        [*interpreter, *given],
+        pass_fds=[control, worker, python_jobs],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         start_new_session=True,

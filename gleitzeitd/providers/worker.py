@@ -1,7 +1,8 @@
 """A worker process: it runs one piece of work at a time in a child of its own, and buries it.
 
-Started by ``pool.py`` as a script (``python -I worker.py FD``), so it imports the standard library alone. The
-socket ``FD`` carries frames, four bytes of length and a JSON object:
+Started by ``pool.py`` as a script, so it imports the standard library alone. Its arguments are descriptors: of
+a socket, of this source, and of that of ``python_worker.py``; and a name for whoever looks at processes. The
+socket carries frames, four bytes of length and a JSON object:
 
     worker -> pool   {"ready": true} or {"failed": why}          once, after the preloading
     pool -> worker   a job, with the descriptors for its stdout, stderr and answers
@@ -17,13 +18,12 @@ pool: stop everything and leave.
 """
 
 # Without pathlib and contextlib, a worker starts in half the time.
-# ruff: noqa: PTH100, PTH118, PTH120, PTH123, PTH208, SIM105
+# ruff: noqa: PTH123, PTH208, SIM105
 
 from __future__ import annotations
 
 import ctypes
 import gc
-import importlib.util
 import os
 import select
 import signal
@@ -42,7 +42,7 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 BURIAL_SECONDS = 5.0
 """How long killed processes may take to vanish; those in an uninterruptible sleep take longer."""
 PYTHON_JOBS = "python_worker.py"
-"""Beside this file. It cannot be imported by name: its directory must not be in the path of scripts."""
+"""It cannot be imported by name: its directory must not be in the path of scripts."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -281,15 +281,11 @@ def run_command(job: dict[str, Any], answers: Answers) -> None:
         os._exit(127)
 
 
-def prepare(control: socket.socket) -> types.ModuleType | None:
+def prepare(control: socket.socket, source: str) -> types.ModuleType | None:
     """Import what jobs will need, and say so. The module that runs Python jobs, or None if that failed."""
     settings, _ = receive(control)
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), PYTHON_JOBS)
-    spec = importlib.util.spec_from_file_location("gleitzeit_python_worker", path)
-    assert spec is not None
-    assert spec.loader is not None
-    python_jobs = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(python_jobs)
+    python_jobs = types.ModuleType("gleitzeit_python_worker")
+    exec(compile(source, PYTHON_JOBS, "exec"), python_jobs.__dict__)  # noqa: S102 - as importing it would
     sys.path[:0] = settings["module_path"]
     name = ""
     try:
@@ -307,6 +303,11 @@ def prepare(control: socket.socket) -> types.ModuleType | None:
 
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
+    os.close(int(sys.argv[2]))
+    # By its path: the offset of the descriptor itself is that of all workers.
+    with open(f"/proc/self/fd/{sys.argv[3]}", encoding="utf-8") as file:
+        source = file.read()
+    os.close(int(sys.argv[3]))
     control.set_inheritable(False)
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -314,7 +315,7 @@ def main() -> None:
     # A child inherits this until it can obey: a request to end that comes too early waits, and is not lost.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     try:
-        python_jobs = prepare(control)
+        python_jobs = prepare(control, source)
         if python_jobs is None:
             return
         job, fds = serve(control)

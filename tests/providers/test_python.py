@@ -15,7 +15,8 @@ from gleitzeitd.errors import (
     ResultInvalid,
     TaskTimeout,
 )
-from gleitzeitd.providers import MethodCall
+from gleitzeitd.providers import MethodCall, worker
+from gleitzeitd.providers.pool import source_files
 from gleitzeitd.providers.python import PythonProvider, PythonSettings
 from tests.providers.contract import is_alive, work_left
 
@@ -170,7 +171,8 @@ async def test_the_traceback_goes_to_stderr_and_shows_the_scripts_lines_only(run
         await run("def f():\n    raise ValueError('no')\nf()")
     assert "    raise ValueError('no')\n" in run.text("stderr")
     assert 'File "<script>", line 3' in run.text("stderr")
-    assert "worker.py" not in run.text("stderr")
+    assert "worker" not in run.text("stderr")
+    assert "/proc/self" not in run.text("stderr")
 
 
 @pytest.mark.parametrize(
@@ -368,6 +370,22 @@ async def test_a_worker_that_cannot_start_is_an_error_of_the_configuration(setti
 def test_output_that_would_not_fit_into_the_result_is_refused_in_the_settings() -> None:
     with pytest.raises(MalformedData):
         PythonSettings(max_output_bytes=2**20, max_result_bytes=2**20)
+
+
+async def test_workers_are_of_the_version_of_their_pool_whatever_the_files_say(run, tmp_path: Path) -> None:
+    """An upgrade replaces the files some time before the daemon ends."""
+    code = (
+        "import sys, os\nresult = [sys.argv, [os.readlink(f'/proc/self/fd/{n}') for n in range(3, 20)"
+        " if os.path.islink(f'/proc/self/fd/{n}')]]"
+    )
+    _, descriptors = (await run(code))["result"]
+    assert not any("memfd" in each for each in descriptors)
+    for descriptor in source_files():
+        with pytest.raises(OSError, match="Operation not permitted"):
+            os.pwrite(descriptor, b"x", 0)
+    command = Path(f"/proc/{(await run('import os; result = os.getppid()'))['result']}/cmdline").read_text()
+    assert str(Path(worker.__file__).parent) not in command
+    assert "gleitzeit-worker" in command
 
 
 async def test_an_idle_worker_that_was_killed_is_replaced(run) -> None:
