@@ -59,6 +59,8 @@ def checkout(tmp_path: Path) -> Path:
     activate.write_text(f"PATH={SCRIPTS}:$PATH\n")
     weather = next(text for text in blocks("python", "README.md") if "class Weather" in text)
     (tmp_path / "weather.py").write_text(weather)
+    functions = next(text for text in blocks("python", "README.md") if "@method" in text)
+    (tmp_path / "sky.py").write_text(functions)
     return tmp_path
 
 

@@ -20,8 +20,8 @@ LOOK_SECONDS = 0.5
 """Between two looks whether it has finished."""
 
 UNANSWERED = (
-    "it is connected, and perhaps a provider that does not know drain_component. Then stop it: what runs there "
-    "is lost to it, and tried again as on_lost says"
+    "it is connected, and perhaps a provider that does not know drain_component. Then stop it: what runs "
+    "there is lost to it, and tried again as on_lost says"
 )
 
 

@@ -53,6 +53,7 @@ async def test_one_that_does_not_know_drain_component_passes() -> None:
     assert "does not know drain_component" in found["drain"].seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_fault_is_found(fault: str) -> None:
     async with Arena() as arena, provider(arena, fault):

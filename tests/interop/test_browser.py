@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from gleitzeitd.client import Client
 from gleitzeitd.conform import CHECKS, Settings, Trial
 from gleitzeitd.conform.arena import Arena
@@ -12,6 +14,8 @@ from gleitzeitd.conform.driver import Sample
 from gleitzeitd.machines.hub import Settings as HubSettings
 from gleitzeitd.runtime.embedded import Embedded
 from tests.interop.chromium import served, shown
+
+pytestmark = pytest.mark.slow
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "packaging" / "sdk" / "browser" / "approval.html"
 CLICKING = """setInterval(() => document.querySelectorAll("article").forEach((article) => {

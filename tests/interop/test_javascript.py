@@ -7,11 +7,15 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from gleitzeitd.client import Client
 from gleitzeitd.conform import CHECKS, Settings, Trial
 from gleitzeitd.conform.arena import Arena
 from gleitzeitd.runtime.embedded import Embedded
 from tests.interop.node import ROOT, copied
+
+pytestmark = pytest.mark.slow
 
 SOURCE = ROOT / "packaging" / "sdk" / "javascript" / "provider.mjs"
 PIPELINE = {
