@@ -103,7 +103,7 @@ class Etc:
             sections,
             files=files,
             environment=environment,
-            foreign=["persistence", "hub_link"],
+            foreign={"persistence", "hub_link"},
             aliases=ALIASES,
         )
 
@@ -272,7 +272,7 @@ def test_loading_again_gives_the_same(etc: Etc) -> None:
         ("[queue-manager]\n", "0.toml:1: [queue-manager]: unknown section, did you mean queue_manager?"),
         (
             "[zzz]\n",
-            "0.toml:1: [zzz]: unknown section, expected one of queue_manager, hub, persistence, hub_link",
+            "0.toml:1: [zzz]: unknown section, expected one of queue_manager, hub, hub_link, persistence",
         ),
         ("\nslots = 3", "0.toml:2: slots: stands before any section, it belongs into [queue_manager]"),
         ("[[hub]]\n", "0.toml:1: [hub]: expected a table, found a list"),

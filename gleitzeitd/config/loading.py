@@ -230,7 +230,7 @@ class _Merge:
 
     def _unknown_section(self, section: str, table: Json) -> str:
         if isinstance(table, dict):
-            known = [*self._sections, *self._foreign]
+            known = [*self._sections, *sorted(self._foreign)]
             nearest = did_you_mean(section, known) or f", expected one of {', '.join(known)}"
             return f"[{section}]: unknown section{nearest}"
         return f"{section}: stands before any section{self._home_of(section)}"

@@ -8,6 +8,7 @@ Payloads and tokens are never among the fields.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -110,6 +111,9 @@ def set_up(
     handler.set_name(_NAME)
     root.addHandler(handler)
     set_level(level)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What a provider of one's own prints is read when it is printed, and not when there is much of it.
+        sys.stdout.reconfigure(line_buffering=True)
     # At INFO these log what crosses the wire, tokens included.
     for name in ("socketio", "engineio", "aiohttp", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -47,7 +47,7 @@ class Notifier:
         self.send("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(within * 1_000_000)}")
 
     def failed(self, reason: str) -> None:
-        """Leave the reason behind as the status, which ``systemctl status`` shows of a unit that has failed."""
+        """Leave the reason behind as the status: ``systemctl status`` shows it of a unit that has failed."""
         self.send(f"STATUS=cannot go on: {' '.join(reason.split())}")
 
     def send(self, *lines: str) -> None:

@@ -235,6 +235,15 @@ def test_the_loggers_of_the_libraries_stay_silent_at_debug() -> None:
     assert "secret" not in stream.getvalue()
 
 
+def test_what_is_printed_is_written_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider of one's own prints, and its standard output is the journal."""
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written))
+    journal.set_up("info", stream=io.StringIO())
+    print("looking at Ulm")
+    assert written.getvalue() == b"looking at Ulm\n"
+
+
 def test_a_stream_that_is_not_the_journals_is_none() -> None:
     assert not journal.under_journal(io.StringIO(), {"JOURNAL_STREAM": "1:2"})
     assert not journal.under_journal(sys.__stderr__, {"JOURNAL_STREAM": "1:2"})  # type: ignore[arg-type]
