@@ -4,7 +4,8 @@ It claims, and claims again every second. For every shard given to it, it reads 
 follows the feed from the snapshot's number on. An entry that does not follow the last one means that
 something was lost: then it reads the feed from the ledger, and skips nothing. Where the ledger has deleted
 what it would have to read, with the workflows that it was about, it reads a snapshot again. It takes part
-in a shard (and tells the hubs so) only when it knows it whole; it forgets a shard that the ledger gives to another.
+in a shard (and tells the hubs so) only when it knows it whole; it forgets a shard that the ledger gives to
+another.
 """
 
 from __future__ import annotations

@@ -325,7 +325,7 @@ def transaction(db: sqlite3.Connection, begin: str) -> Iterator[None]:
 
 @contextmanager
 def unhurried(db: sqlite3.Connection, synchronous: str) -> Iterator[None]:
-    """Nobody is answered after these commits: they wait for no disk. The next one that waits is after them."""
+    """Nobody is answered after these commits: they wait for no disk. The next that waits is after them."""
     if synchronous == "FULL":
         db.execute("PRAGMA synchronous = NORMAL")
     try:
