@@ -217,6 +217,9 @@ class Arena:
             while not all(self._server.hub.members.named(each) for each in wanted):
                 self.record.news.clear()
                 await self.record.news.wait()
+            for player in self._players.values():
+                # Before it has heard that the hub knows it, what it is told to say is lost.
+                await player.registered(JOIN_SECONDS)
 
     # --- the provider -----------------------------------------------------------------------------
 
