@@ -302,3 +302,17 @@ def test_a_damaged_database_has_an_exit_code_of_its_own_and_stays_in_the_status(
     assert code == DAMAGED, err
     line = daemons.until(lambda line: line.startswith("STATUS=cannot go on: "))
     assert "gleitzeit restore" in line
+
+
+def test_a_module_of_functions_is_named_by_the_file_of_its_instance(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "from gleitzeitd.providers import method\n\n@method\ndef tide(port: str) -> int:\n    return 3\n"
+    (tmp_path / "tides.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "sea.toml"
+    file.write_text('[provider]\nmodule = "tides"\ncapacity = 3\n')
+    arguments = ["provider", "sea", "--config", str(file), "--print-config", "--effective"]
+    status, out, err = said(capsys, *arguments)
+    assert (status, err) == (0, "")
+    assert tomllib.loads(out)["provider"]["capacity"] == 3
