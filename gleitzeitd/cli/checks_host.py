@@ -47,7 +47,7 @@ def units(found: Sequence[Unit], *, booted: bool) -> Iterator[Finding]:
 
 def _unit(unit: Unit) -> Finding | None:
     look = f"journalctl -eu {unit.name}"
-    trouble = unit.status.partition("; ")[0] if unit.status.startswith(_TROUBLE) else ""
+    trouble = unit.status.partition("; ")[0].partition(". ")[0] if unit.status.startswith(_TROUBLE) else ""
     if unit.active == "failed":
         return problem(
             "units",

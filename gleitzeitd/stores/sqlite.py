@@ -253,8 +253,13 @@ class _Opened:
             if self._settings.check:
                 check(db, self._path)
             migrate(db, self._path)
-            begin_at(db, self._first_epoch)
-            return sqlite_read.recovered(db)
+            try:
+                begin_at(db, self._first_epoch)
+                return sqlite_read.recovered(db)
+            except sqlite3.OperationalError as error:
+                if str(error).startswith("no such "):  # column, or table
+                    raise unlike(self._path, str(error)) from error
+                raise
 
     def _start_reader(self) -> None:
         with told(self._path, "opened"):
@@ -352,6 +357,14 @@ def damaged(path: Path, detail: str) -> StoreCorrupt:
         f"which keeps the damaged file. Without a backup, move {path.name}, {path.name}-wal and "
         f"{path.name}-shm out of the way: it starts with nothing then. What can be saved of a damaged file, "
         f"this prints: sqlite3 {path} .recover"
+    )
+
+
+def unlike(path: Path, detail: str) -> StoreCorrupt:
+    """It has the number of our schema, and another form."""
+    return StoreCorrupt(
+        f"{path} was made by a version that was never released ({detail}). Move {path.name}, "
+        f"{path.name}-wal and {path.name}-shm out of the way: it starts with nothing then"
     )
 
 

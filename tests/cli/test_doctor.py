@@ -111,11 +111,10 @@ def test_units_that_should_run_are_looked_at(unit: Unit, level: str | None) -> N
 
 
 def test_a_unit_that_has_failed_says_why_and_one_that_reloads_is_active() -> None:
-    failed = Unit(name="u.service", active="failed", result="exit-code", status="cannot go on: it is damaged")
-    assert (
-        "u.service has failed (exit-code): cannot go on: it is damaged"
-        in bad(here.units([failed], booted=True))[0][1]
-    )
+    status = "cannot go on: it is bad. Do x"
+    failed = Unit(name="u.service", active="failed", result="exit-code", status=status)
+    (why,) = bad(here.units([failed], booted=True))
+    assert why[1] == "u.service has failed (exit-code): cannot go on: it is bad"
     (found,) = here.units([Unit(name="u.service", active="reloading")], booted=True)
     assert found.text == "1 service active, none failed"
 

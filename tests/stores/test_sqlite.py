@@ -274,6 +274,15 @@ async def test_a_file_of_a_newer_version_is_refused_untouched(path):
         await SqliteStore(path).open()
 
 
+async def test_a_file_of_a_version_in_between_is_refused_with_what_to_do(store, path):
+    await store.close()
+    with sqlite3.connect(path) as db:
+        db.execute("ALTER TABLE shard DROP COLUMN horizon")
+    db.close()
+    with pytest.raises(StoreCorrupt, match=r"never released \(no such column: horizon\)\. Move ledger\.db"):
+        await store.open()
+
+
 async def test_a_database_of_another_program_is_refused_untouched(path):
     with sqlite3.connect(path) as db:
         db.execute("CREATE TABLE mine (x)")
