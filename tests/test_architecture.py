@@ -29,8 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": BASICS
     | {"bounds", "model", "events", "machines", "stores", "providers", "config", "workflow_file"},
     "roles": BASICS | {"bounds", "model", "runtime", "machines", "stores", "providers", "config"},
-    "conform": BASICS
-    | {"model", "events", "machines", "providers.schema", "runtime"},
+    "conform": BASICS | {"model", "events", "machines", "providers.schema", "runtime"},
     "client": {"*"},
     "cli": {"*"},
     "__main__": {"*"},

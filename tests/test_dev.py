@@ -12,7 +12,20 @@ import pytest
 import gleitzeitd
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ("run", "check", "test", "chaos", "sim", "matrix", "system", "bench", "deb", "repo", "reference", "help")
+COMMANDS = (
+    "run",
+    "check",
+    "test",
+    "chaos",
+    "sim",
+    "matrix",
+    "system",
+    "bench",
+    "deb",
+    "repo",
+    "reference",
+    "help",
+)
 
 
 def dev(*arguments: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:

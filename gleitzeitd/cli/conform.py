@@ -87,7 +87,7 @@ def conform(
     A hub of its own is started on 127.0.0.1, and then COMMAND, with GLEITZEIT_HUB_URL and GLEITZEIT_TOKEN
     in its environment. Without COMMAND, the address and the token are shown, and the first provider that
     connects is looked at. What a provider has to do is told in
-    /usr/share/gleitzeit/sdk/PROVIDERS.md.
+    /usr/share/doc/gleitzeit/sdk/PROVIDERS.md.
 
     Exit codes:
       0 it does

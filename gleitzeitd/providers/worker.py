@@ -1,8 +1,8 @@
 """A worker process: it runs one piece of work at a time in a child of its own, and buries it.
 
-Started by ``pool.py`` as a script, so it imports the standard library alone. Its arguments are descriptors: of
-a socket, of this source, and of that of ``python_worker.py``; and a name for whoever looks at processes. The
-socket carries frames, four bytes of length and a JSON object:
+Started by ``pool.py`` as a script, so it imports the standard library alone. Its arguments are descriptors:
+of a socket, of this source, and of that of ``python_worker.py``; and a name for whoever looks at processes.
+The socket carries frames, four bytes of length and a JSON object:
 
     worker -> pool   {"ready": true} or {"failed": why}          once, after the preloading
     pool -> worker   a job, with the descriptors for its stdout, stderr and answers
