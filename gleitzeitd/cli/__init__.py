@@ -48,7 +48,7 @@ _COMMANDS = {
     "backup": ("backup", "A checked copy of the database, while everything runs."),
     "restore": ("backup", "A backup in the place of the database."),
     "config": ("config_show", "The settings of a role, and where each is from."),
-    "conform": ("conform", "Whether a provider in any language does what a provider has to do."),
+    "conform": ("conform", "Check whether a provider in any language does all that a provider has to do."),
     "explain": ("explain", "What an error means, and what there is to do."),
     "version": ("files", "Which version this is."),
 }

@@ -45,7 +45,11 @@ class RequestNextTask(Event):
 
     slots: int
     room: dict[str, int] = field(default_factory=dict)
-    """Protocol to how many more calls its providers take; one that is missing has no provider."""
+    """Protocol to how many more calls its providers take, as far as this engine's own calls go; one that is
+    missing has no provider."""
+    calls: dict[str, int] = field(default_factory=dict)
+    """Protocol to this engine's calls in those providers, and to what waits here for room: the calls of all
+    engines take from the same room."""
     received: dict[ComponentId, int] = field(default_factory=dict)
     """Queue manager to the number of the last task that has come from it: what it has sent since is on its
     way, and not yet part of the slots above."""

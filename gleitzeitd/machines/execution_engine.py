@@ -90,7 +90,7 @@ class ExecutionEngine(Machine):
     _received: dict[ComponentId, int] = field(default_factory=dict)
     _unwanted: dict[Attempt, None] = field(default_factory=dict)  # cancelled before they have come
     _starts: Starts = field(default_factory=Starts)
-    _told: tuple[int, dict[str, int], int] | None = None
+    _told: tuple[int, dict[str, int], dict[str, int], int] | None = None
     _arrived: int = 0
     _draining: bool = False
     """It takes nothing new: it is about to end, or an operator wants it so."""
@@ -122,13 +122,15 @@ class ExecutionEngine(Machine):
         if self._draining:
             return []
         free = max(self.settings.slots - len(self._runs), 0)
-        room = self._room.left({name: len(waiting) for name, waiting in self._waiting.items()})
+        waiting = {name: len(attempts) for name, attempts in self._waiting.items()}
+        room, calls = self._room.left(waiting), self._room.calls(waiting)
         # What has arrived counts, too: to the queue manager it is on its way until it hears otherwise.
-        told = (free, room, self._arrived)
+        told = (free, room, calls, self._arrived)
         if not always and told == self._told:
             return []
         self._told = told
-        return [Tell(q.RequestNextTask(slots=free, room=room, received=dict(self._received)))]
+        request = q.RequestNextTask(slots=free, room=room, calls=calls, received=dict(self._received))
+        return [Tell(request)]
 
     def settle(self, now: float, at: str) -> Effects:
         """Slots that have become free are offered at once."""

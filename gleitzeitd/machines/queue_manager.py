@@ -2,7 +2,8 @@
 
 The ready tasks of its shards wait here, by priority and arrival. An engine says how many slots it has
 free and for which protocols there is room; a task goes to the engine with most slots free, if there is
-room for its protocol, so that none holds a slot while nothing can run it. The lease is asked of the
+room for its protocol, so that none holds a slot while nothing can run it. The room is the providers', and
+shared by all engines. The lease is asked of the
 ledger; when that has granted it, and not before, the engine gets the task. What cannot run for want
 of an engine or a provider is reported as blocked, once per cause.
 """
@@ -50,6 +51,7 @@ class _Engine:
 
     slots: int = 0
     room: dict[str, int] = field(default_factory=dict)
+    calls: dict[str, int] = field(default_factory=dict)
     heard: float = 0.0
     given: Counter[str] = field(default_factory=Counter)
     """By protocol: tasks whose lease is being asked for, and tasks on their way."""
@@ -178,7 +180,8 @@ class QueueManager(Follower):
     def on_request_next_task(self, event: q.RequestNextTask, ctx: Context) -> Effects:
         engine = self._engines.setdefault(ctx.envelope.source_component, _Engine())
         engine.arrived(event.received.get(self.component_id, 0), ctx.now, self.settings.engine_seconds)
-        engine.slots, engine.room, engine.heard = event.slots, event.room, ctx.now
+        engine.slots, engine.room, engine.calls = event.slots, event.room, event.calls
+        engine.heard = ctx.now
         return []
 
     def on_capacity_update(self, event: e.CapacityUpdate, ctx: Context) -> Effects:
@@ -215,7 +218,7 @@ class QueueManager(Follower):
         return [(name, engine) for name, engine in self._engines.items() if engine.heard >= limit]
 
     def _match(self, now: float) -> Effects:
-        candidates = _Candidates([pair for pair in self._live(now) if pair[1].free() > 0])
+        candidates = _Candidates(self._live(now))
         wishes: dict[Shard, list[LeaseWish]] = {}
         while candidates.protocols:
             entry = self._queue.first(candidates.protocols)
@@ -414,13 +417,14 @@ class _Candidates:
     """Engines with free slots, while tasks are being matched: the one with most of them is next."""
 
     def __init__(self, engines: list[tuple[ComponentId, _Engine]]) -> None:
-        self._free = {engine_id: engine.free() for engine_id, engine in engines}
-        self._engines = dict(engines)
+        self._engines = {engine_id: engine for engine_id, engine in engines if engine.free() > 0}
+        self._free = {engine_id: engine.free() for engine_id, engine in self._engines.items()}
         self._room: dict[str, dict[ComponentId, int]] = {}
-        for engine_id, engine in engines:
+        self._left = _shared_room([engine for _, engine in engines])
+        for engine_id, engine in self._engines.items():
             for protocol, room in engine.room.items():
                 left = room - engine.given[protocol]
-                if left > 0:
+                if left > 0 and self._left[protocol] > 0:
                     self._room.setdefault(protocol, {})[engine_id] = left
 
     @property
@@ -434,11 +438,27 @@ class _Candidates:
         engine_id = max(rooms, key=lambda name: self._free[name])
         rooms[engine_id] -= 1
         self._free[engine_id] -= 1
+        self._left[protocol] -= 1
+        if not self._left[protocol]:
+            rooms.clear()
         if not self._free[engine_id]:
             for others in self._room.values():
                 others.pop(engine_id, None)
-        elif not rooms[engine_id]:
-            del rooms[engine_id]
+        elif not rooms.get(engine_id):
+            rooms.pop(engine_id, None)
         for name in [name for name, left in self._room.items() if not left]:
             del self._room[name]
         return engine_id, self._engines[engine_id]
+
+
+def _shared_room(engines: list[_Engine]) -> Counter[str]:
+    """Protocol to the calls that its providers take yet. Engines without a slot count, too."""
+    capacity: Counter[str] = Counter()
+    taken: Counter[str] = Counter()
+    for engine in engines:
+        for protocol, room in engine.room.items():
+            capacity[protocol] = max(capacity[protocol], room + engine.calls.get(protocol, 0))
+        taken.update(engine.calls)
+        taken.update(engine.given)
+    capacity.subtract(taken)
+    return capacity

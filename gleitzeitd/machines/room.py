@@ -79,6 +79,13 @@ class Room:
                     best, most = provider.component_id, left
         return best
 
+    def calls(self, waiting: Mapping[str, int]) -> dict[str, int]:
+        """Protocol to the calls in its providers, and those that wait for room there."""
+        calls = Counter(waiting)
+        for provider in self._providers.values():
+            calls[provider.protocol] += self._calls[provider.component_id]
+        return {protocol: count for protocol, count in calls.items() if count}
+
     def left(self, waiting: Mapping[str, int]) -> dict[str, int]:
         """Protocol to how many more calls there is room for, beyond those that wait already."""
         room: dict[str, int] = {}

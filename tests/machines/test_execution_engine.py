@@ -221,7 +221,7 @@ def test_slots_and_room_are_offered_when_they_change_and_every_second():
     d.settle().silent()
     d.receive(execute(number=4), source=QUEUE)
     called(d)
-    d.settle() << tells(q.RequestNextTask(slots=1, room={ECHO: 0}, received={QUEUE: 4}))
+    d.settle() << tells(q.RequestNextTask(slots=1, room={ECHO: 0}, calls={ECHO: 1}, received={QUEUE: 4}))
     d.receive(result(), source=P1)
     reported(d, e.TaskCompleted)
     d.settle() << tells(q.RequestNextTask(slots=1, room={ECHO: 1}, received={QUEUE: 4}))
@@ -238,7 +238,7 @@ def test_what_arrives_is_told_even_if_as_much_ended_meanwhile():
     d.answer(p.DataSaved(status="ok"), key="end/w/a/1")
     d.receive(execute("b", number=2), source=QUEUE)
     called(d, "b", held=True)
-    d.settle() << tells(q.RequestNextTask(slots=1, room={ECHO: 0}, received={QUEUE: 2}))
+    d.settle() << tells(q.RequestNextTask(slots=1, room={ECHO: 0}, calls={ECHO: 1}, received={QUEUE: 2}))
 
 
 def test_a_queue_manager_that_is_gone_is_not_counted_for_ever():

@@ -60,9 +60,10 @@ class Feed:
         return e.TaskCompleted(workflow_id=W, task_id=TaskId(task), attempt=attempt, feed=self.stamp())
 
 
-def request(slots, received=0, **room):
+def request(slots, received=0, calls=0, **room):
+    """``calls`` are of echo."""
     room = {f"{name}/v1": number for name, number in room.items()} or {ECHO: 99}
-    return q.RequestNextTask(slots=slots, room=room, received={ME: received})
+    return q.RequestNextTask(slots=slots, room=room, calls={ECHO: calls}, received={ME: received})
 
 
 def wish(task, engine=E1, attempt=0):
@@ -243,6 +244,25 @@ def test_a_draining_engine_gets_nothing_new():
     d.settle() << tells(q.TaskEnqueued) << TICK
 
 
+def test_the_room_of_providers_is_shared_by_all_engines():
+    d, feed = queue_manager(), Feed()
+    d.receive(request(9, echo=4), source=E1)
+    d.receive(request(9, echo=1, calls=3), source=E2)
+    enqueue(d, feed.ready("a", "b"))
+    d.settle() << tells(q.TaskEnqueued) << leases(wish("a")) << TICK
+    d.answer(p.DataSaved(status="ok", executions=[run("a")])) << tells(q.ExecuteTask, to=E1)
+    d.receive(request(8, received=1, echo=3, calls=1), source=E1).settle().silent()
+    d.receive(request(9, echo=2, calls=2), source=E2).settle() << leases(wish("b", E2))
+
+
+def test_an_engine_without_a_slot_still_takes_from_the_room():
+    d, feed = queue_manager(), Feed()
+    d.receive(request(0, echo=1, calls=3), source=E1)
+    d.receive(request(9, echo=4), source=E2)
+    enqueue(d, feed.ready("a", "b"))
+    d.settle() << tells(q.TaskEnqueued) << leases(wish("a", E2)) << TICK
+
+
 def test_an_engine_that_nobody_hears_of_is_forgotten():
     d = queue_manager()
     d.receive(request(9), source=E1).settle() << TICK
@@ -296,7 +316,8 @@ PROTOCOLS = [ECHO, SHELL]
 class Beside(RuleBasedStateMachine):
     """The model is the ledger (task to state, attempt, priority, protocol, place in line), and the engines.
 
-    ``offers`` are what each engine said last; what it was given since then counts against that.
+    ``offers`` are what each engine said last; what it was given since then counts against that. ``said`` is the
+    room in providers, and the engine's calls there: what is left of the room is left for all engines together.
     """
 
     @initialize()
@@ -308,6 +329,8 @@ class Beside(RuleBasedStateMachine):
         self.received = Counter()
         self.wire = {engine: [] for engine in ENGINES}
         self.offers = {}
+        self.said = {}
+        self.given = {engine: Counter() for engine in ENGINES}
         self.unanswered = {}
 
     def settle(self):
@@ -337,11 +360,19 @@ class Beside(RuleBasedStateMachine):
             self.offers[one.engine_id] = (slots - 1, room)
             assert slots - 1 >= 0, "more leases than slots"
             assert room[task["protocol"]] >= 0, "more leases than room"
+            self.given[one.engine_id][task["protocol"]] += 1
+            assert self.left_for_all(task["protocol"]) >= 0, "more leases than providers have room"
+
+    def left_for_all(self, protocol):
+        capacity = max(room[protocol] + calls[protocol] for room, calls in self.said.values())
+        calls = sum(calls[protocol] for _, calls in self.said.values())
+        return capacity - calls - sum(given[protocol] for given in self.given.values())
 
     def nothing_waits_in_vain(self):
         for task in self.tasks.values():
             for slots, room in self.offers.values():
-                assert not (task["waits"] and slots > 0 and room.get(task["protocol"], 0) > 0)
+                can_run = slots > 0 and room[task["protocol"]] > 0 and self.left_for_all(task["protocol"]) > 0
+                assert not (task["waits"] and can_run)
 
     @rule(name=st.sampled_from(TASKS), priority=st.integers(1, 4), protocol=st.sampled_from(PROTOCOLS))
     def ready(self, name, priority, protocol):
@@ -374,12 +405,15 @@ class Beside(RuleBasedStateMachine):
         slots=st.integers(0, 3),
         echo=st.integers(0, 3),
         shell=st.integers(0, 3),
+        calls=st.integers(0, 3),
     )
-    def request(self, engine, slots, echo, shell):
+    def request(self, engine, slots, echo, shell, calls):
+        self.said[engine] = {ECHO: echo, SHELL: shell}, {ECHO: calls, SHELL: 0}
+        self.given[engine] = Counter(self.taken(engine))
         taken = Counter(self.taken(engine))
         room = {ECHO: echo - taken[ECHO], SHELL: shell - taken[SHELL]}
         self.offers[engine] = (slots - taken.total(), room)
-        said = request(slots, received=self.received[engine], echo=echo, shell=shell)
+        said = request(slots, received=self.received[engine], calls=calls, echo=echo, shell=shell)
         self.d.receive(said, source=engine)
         self.settle()
 
@@ -400,6 +434,7 @@ class Beside(RuleBasedStateMachine):
                 slots, room = self.offers[one.engine_id]
                 room[self.tasks[one.task_id]["protocol"]] += 1
                 self.offers[one.engine_id] = (slots + 1, room)
+                self.given[one.engine_id][self.tasks[one.task_id]["protocol"]] -= 1
                 del self.tasks[one.task_id]  # cancelled, say
                 self.leased[one.task_id, one.attempt] = 0
         self.d.answer(saved(*executions, refused=refused), key=key)

