@@ -21,6 +21,8 @@ from tests.chaos.report import as_json, as_table
 from tests.chaos.run import Account, Options, Run
 from tests.chaos.workload import Shapes
 
+pytestmark = pytest.mark.alone
+
 SEED = 5
 DAEMONS = ["hub", "persistence"]
 LINKS = [("persistence", "hub")]

@@ -10,7 +10,7 @@ import pytest
 from gleitzeitd.errors import StoreError
 from tests.daemons import Daemons
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 LIMIT = {"GLEITZEIT_SQLITE_LIMIT_MEGABYTES": "2"}
 

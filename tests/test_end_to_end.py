@@ -17,7 +17,7 @@ import pytest
 
 from tests.daemons import Daemons
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 PROVIDERS = ("echo", "python", "shell")
@@ -197,7 +197,7 @@ async def test_a_daemon_killed_in_the_middle_and_restarted_loses_nothing(tmp_pat
         submitted = await client.submit({"name": "chain", "tasks": steps})
         killed = False
         async for published in client.watch(submitted.workflow_id):
-            if published.event.name == "task_started" and not killed:
+            if published.event.name == "task_completed" and not killed:
                 killed = True
                 daemons.kill(victim)
                 daemons.start(victim)

@@ -59,7 +59,9 @@ def document() -> Any:
 
     tasks = [echo("a", "a"), *(echo(each, "${a.text}" + each) for each in "bcd")]
     tasks.append(echo("e", "${b.text} ${c.text} ${d.text}"))
-    python = {"code": "result = len(text)", "context": {"text": "${e.text}"}}
+    # Long enough for its start to be told: ends of shorter tasks overtake theirs.
+    code = "import time; time.sleep(0.3); result = len(text)"
+    python = {"code": code, "context": {"text": "${e.text}"}}
     tasks.append({"id": "p", "method": "python/execute", "parameters": python, "retry": RETRY})
     return {"name": "struck", "tasks": tasks}
 

@@ -12,7 +12,7 @@ import pytest
 from gleitzeitd.runtime import backup
 from tests.daemons import Daemons
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 STEPS = 8
 CHAIN = {

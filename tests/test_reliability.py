@@ -15,6 +15,8 @@ from tests.matrix.page import PAGE, as_page, rows_of
 from tests.matrix.scenarios import KILLED, KILLED_OF_TWO, PAUSE_ALLOWED, ROWS, everything
 from tests.matrix.trial import STEPS, Seen
 
+pytestmark = pytest.mark.alone
+
 AWAY = 20.0
 """Seconds without any hub; the page is about a minute."""
 AT_ONCE = 3

@@ -39,6 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in ours:
         item.add_marker(pytest.mark.system)
         item.add_marker(pytest.mark.slow)
+        item.add_marker(pytest.mark.alone)
     others = [item for item in items if item.path.parent != HERE]
     items[:] = others + sorted(ours, key=lambda item: ORDER.index(item.path.stem))
 
