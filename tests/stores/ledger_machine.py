@@ -47,14 +47,8 @@ from tests.stores.ledger import (
     waits,
     wake,
 )
-from tests.stores.ledger_model import ModelTask, ModelWorkflow, S
+from tests.stores.ledger_model import GRAPHS, ModelTask, ModelWorkflow, S
 
-GRAPHS = {
-    "chain": {"a": [], "b": ["a"], "c": ["b"]},
-    "fan": {"a": [], "b": ["a"], "c": ["a"]},
-    "join": {"a": [], "b": [], "c": ["a", "b"]},
-    "heap": {"a": [], "b": [], "c": []},
-}
 POLICY = RetryPolicy(
     max_attempts=3, backoff=Backoff.FIXED, base_delay=1, jitter=False, never_on=("TASK_RESULT_INVALID",)
 )

@@ -9,6 +9,14 @@ from gleitzeitd.model.workflow import OnLost
 
 S = TaskState
 
+GRAPHS = {
+    "chain": {"a": [], "b": ["a"], "c": ["b"]},
+    "fan": {"a": [], "b": ["a"], "c": ["a"]},
+    "join": {"a": [], "b": [], "c": ["a", "b"]},
+    "heap": {"a": [], "b": [], "c": []},
+}
+"""Task to what it depends on."""
+
 
 @dataclass
 class ModelTask:
