@@ -19,7 +19,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="chaos", description="Faults upon real processes on this machine.")
     parser.add_argument("--minutes", type=float, default=3.0, help="how long faults go on (default 3)")
     parser.add_argument("--seed", type=int, help="of all chance; without it, one is drawn and printed")
-    parser.add_argument("--per-minute", type=float, default=50.0, help="faults per minute (default 50)")
+    parser.add_argument("--per-minute", type=float, default=60.0, help="faults per minute (default 60)")
     parser.add_argument("--under-way", type=int, default=4, help="workflows at once, per client (default 4)")
     parser.add_argument("--keep", type=Path, help="a directory for logs and database; they are kept there")
     return parser.parse_args()

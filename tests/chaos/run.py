@@ -37,7 +37,7 @@ class Options:
 
     seconds: float
     seed: int
-    per_minute: float = 50.0
+    per_minute: float = 60.0
     under_way: int = 4
     """Workflows under way at once, per client. What runs in a process that is killed runs again, so this
     decides how many executions each fault costs."""
