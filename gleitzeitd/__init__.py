@@ -11,6 +11,7 @@ config/     TOML files -> settings; settings -> reference TOML          imports 
 workflow_file/  YAML and JSON text -> a document for the model          imports model, ...
 bounds.py   what a setting may be, declared with its field              imports nothing
 roles.py    THE table: role -> machine, settings, performer             imports runtime
+plan.py     a command line -> roles with their settings                 imports roles, config
 conform/    does a foreign provider do what it has to?                  imports runtime
 client.py   the Python client          cli/   the gleitzeit command     import runtime
 """

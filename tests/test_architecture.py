@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": BASICS
     | {"bounds", "model", "events", "machines", "stores", "providers", "config", "workflow_file"},
     "roles": BASICS | {"bounds", "model", "runtime", "machines", "stores", "providers", "config"},
+    "plan": BASICS | {"roles", "runtime", "machines.hub", "model", "config"},
     "conform": BASICS | {"model", "events", "machines", "providers.schema", "runtime"},
     "client": {"*"},
     "cli": {"*"},

@@ -112,8 +112,8 @@ def configured_database(options: Options) -> Path:
     Raises:
         ConfigError: its configuration is wrong.
     """
-    from gleitzeitd.__main__ import parts_of
     from gleitzeitd.cli.host import environment_for
+    from gleitzeitd.plan import parts_of
 
     role = Role.PERSISTENCE.file_name
     environment, _ = environment_for(role, "", options.environment)

@@ -112,8 +112,8 @@ def configured(directory: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _wrong_with(role: str, name: str, environment: Mapping[str, str]) -> list[str]:
-    from gleitzeitd.__main__ import parts_of
     from gleitzeitd.cli.host import environment_for
+    from gleitzeitd.plan import parts_of
 
     found_there = environment_for(role, name, environment)[0]
     before = list(sys.path)

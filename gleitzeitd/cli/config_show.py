@@ -38,9 +38,9 @@ def config(ctx: click.Context, role: str, name: str, origin: bool, here: bool) -
       gleitzeit config show hub
       gleitzeit config show --origin provider python
     """
-    from gleitzeitd.__main__ import parts_of
     from gleitzeitd.cli.host import environment_for
     from gleitzeitd.config import effective, redacted
+    from gleitzeitd.plan import parts_of
 
     role = _known(role.replace("_", "-"))
     if role == Role.PROVIDER.file_name and not name:

@@ -15,9 +15,9 @@ from typing import Any
 
 import click
 
-from gleitzeitd.__main__ import ALL, BUILTIN, parser
 from gleitzeitd.cli import cli, reporting
 from gleitzeitd.model.names import Role
+from gleitzeitd.plan import ALL, BUILTIN, parser
 from gleitzeitd.roles import ROLES
 from reference.words import defined
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gleitzeitd.__main__ import Plan, parser, plan_of
 from gleitzeitd.config.environment import variable_name
 from gleitzeitd.config.reference import Described, about_section, described
 from gleitzeitd.config.shape import keys_of
 from gleitzeitd.model.names import Role
+from gleitzeitd.plan import Plan, parser, plan_of
 from gleitzeitd.providers import BUILTIN
 from gleitzeitd.roles import ALIASES, COMPONENTS, ROLES
 from reference.words import defined, unmarked

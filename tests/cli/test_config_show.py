@@ -27,7 +27,7 @@ def test_every_value_names_the_file_and_line_or_the_variable_that_set_it(
     (tmp_path / "hub.d").mkdir()
     (tmp_path / "hub.d" / "10-site.toml").write_text("# ours\n[hub]\ndead_after = 5.0\n")
     files = [tmp_path / "hub.toml", tmp_path / "hub.d" / "10-site.toml"]
-    monkeypatch.setattr("gleitzeitd.__main__.config_files", lambda *_, **__: files)
+    monkeypatch.setattr("gleitzeitd.plan.config_files", lambda *_, **__: files)
     lines = show({"LOG_LEVEL": "debug"}, "hub", "--origin").splitlines()
     assert f"port = 8100  # {files[0]}:2" in lines
     assert f"dead_after = 5.0  # {files[1]}:3" in lines

@@ -129,7 +129,7 @@ def test_a_class_is_looked_for_where_its_unit_has_it(tmp_path: Path, monkeypatch
     (tmp_path / "providers").mkdir()
     file = tmp_path / "providers" / "moon.toml"
     file.write_text('[provider]\nmodule = "moonish:Moon"\n')
-    monkeypatch.setattr("gleitzeitd.__main__.config_files", lambda *_, **__: [file])
+    monkeypatch.setattr("gleitzeitd.plan.config_files", lambda *_, **__: [file])
     assert "there is no module moonish" in bad(here.configuration({}, tmp_path))[0][1]
     assert not bad(here.configuration({"PYTHONPATH": str(tmp_path / "venv")}, tmp_path))
     assert str(tmp_path / "venv") not in sys.path
@@ -138,7 +138,7 @@ def test_a_class_is_looked_for_where_its_unit_has_it(tmp_path: Path, monkeypatch
 def test_a_broken_file_is_named_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "hub.toml"
     file.write_text("[hub]\nprot = 1\n")
-    monkeypatch.setattr("gleitzeitd.__main__.config_files", lambda *_, **__: [file])
+    monkeypatch.setattr("gleitzeitd.plan.config_files", lambda *_, **__: [file])
     found = bad(here.configuration({}, tmp_path))
     assert len(found) == 1
     assert f"{file}:2: hub.prot: unknown key, did you mean port?" in found[0][1]

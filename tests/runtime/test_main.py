@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from gleitzeitd import __version__
-from gleitzeitd.__main__ import BUILTIN as NAMED
 from gleitzeitd.__main__ import DAMAGED, run
+from gleitzeitd.plan import BUILTIN as NAMED
 from gleitzeitd.providers import BUILTIN
 
 ROOT = Path(__file__).parent.parent.parent

@@ -125,22 +125,15 @@ class Host:
         return workflow_id
 
     def state(self, workflow_id: str) -> str:
-        """Of a workflow; empty while nobody can say."""
-        done = self.run("gleitzeit", "status", workflow_id, "--json", check=False)
-        answer = json.loads(done.stdout) if done.returncode == 0 else {}
-        return str(answer.get("status", ""))
+        """Of a workflow, as `gleitzeit status` says it."""
+        return str(self.asked("status", workflow_id)["status"])
 
     def wait_completed(self, workflow_id: str, within: float = WORKFLOW_SECONDS) -> None:
-        """Until it is completed; if it ends otherwise, that is said at once."""
-
-        def ended() -> bool:
-            state = self.state(workflow_id)
-            assert state not in ("failed", "cancelled"), self.said(
-                "gleitzeit", "why", workflow_id, check=False
-            )
-            return state == "completed"
-
-        self.wait_until(f"{workflow_id} is completed", ended, within)
+        """Until it is completed; if it ends otherwise, or too late, that is said with the reason."""
+        done = self.run("gleitzeit", "watch", workflow_id, check=False, timeout=within)
+        if done.returncode != 0:
+            why = self.run("gleitzeit", "why", workflow_id, check=False)
+            raise CommandFailed(f"{workflow_id}: {done.stdout}{done.stderr}\n{why.stdout}{why.stderr}")
 
     def components(self) -> list[Mapping[str, Any]]:
         """Who is connected; nobody while there is no hub."""

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.2
+"""Between two looks; each is a process on a host that is to do something else meanwhile."""
 
 Found = TypeVar("Found")
 

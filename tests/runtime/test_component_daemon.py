@@ -1,4 +1,4 @@
-"""What systemd and an operator see of a daemon while it runs."""
+"""What systemd and an operator see of a component's process while it runs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from gleitzeitd.machines.execution_engine import ExecutionEngine
 from gleitzeitd.machines.hub import Settings as HubSettings
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.roles import ROLES
-from gleitzeitd.runtime import assembly, daemon
+from gleitzeitd.runtime import assembly, component_daemon
 from gleitzeitd.runtime.component import Component
+from gleitzeitd.runtime.component_daemon import ComponentDaemon
 from gleitzeitd.runtime.connection import LinkSettings
-from gleitzeitd.runtime.daemon import ComponentDaemon, HubDaemon
+from gleitzeitd.runtime.daemon import STOP_SECONDS
 from gleitzeitd.runtime.hub import HubServer
 from gleitzeitd.runtime.identity import make_identity
 
@@ -38,7 +39,7 @@ async def until(condition: object) -> None:
 async def test_a_component_without_a_hub_is_ready_after_a_while_and_says_so(
     monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
 ) -> None:
-    monkeypatch.setattr(daemon, "LOOKING_SECONDS", 0.2)
+    monkeypatch.setattr(component_daemon, "LOOKING_SECONDS", 0.2)
     one = engine_daemon(f"http://127.0.0.1:{unused_tcp_port}")
     assert not one.is_ready()
     async with asyncio.TaskGroup() as group:
@@ -50,7 +51,7 @@ async def test_a_component_without_a_hub_is_ready_after_a_while_and_says_so(
 
 
 async def test_a_token_that_is_made_later_is_found_without_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon, "TOKEN_SECONDS", 0.05)
+    monkeypatch.setattr(component_daemon, "TOKEN_SECONDS", 0.05)
     monkeypatch.setattr("gleitzeitd.runtime.connection.REFUSED_DELAY", 0.05)
     server = HubServer(HubSettings(port=0), token="right")
     await server.start()
@@ -60,18 +61,6 @@ async def test_a_token_that_is_made_later_is_found_without_a_restart(monkeypatch
         await until(lambda: one.status_line().endswith("; hub connected"))
         one.stop()
     await server.stop("the test is over")
-
-
-async def test_the_hub_says_who_is_there_who_is_not_and_where_it_listens() -> None:
-    one = HubDaemon(HubSettings(port=0), None)
-    assert one.status_line() == "starting"
-    async with asyncio.TaskGroup() as group:
-        group.create_task(one.run())
-        await until(one.is_ready)
-        line = one.status_line()
-        assert line.startswith("no dependency-resolver, no queue-manager, ")
-        assert "; 0 components on 0 hosts; 0 workflows, 0 queued, 0 blocked; listening on 127.0.0.1:" in line
-        one.stop()
 
 
 @pytest.mark.parametrize("role", [role for role in ROLES if ROLES[role].live])
@@ -97,7 +86,7 @@ def test_an_adjusted_setting_is_in_force_at_once() -> None:
 
 
 def test_the_time_for_an_orderly_end_is_more_than_the_work_may_take() -> None:
-    assert engine_daemon("http://127.0.0.1:1").stop_seconds() > 3.0 + daemon.STOP_SECONDS - 1
+    assert engine_daemon("http://127.0.0.1:1").stop_seconds() > 3.0 + STOP_SECONDS - 1
 
 
 def test_a_component_id_is_still_checked() -> None:
