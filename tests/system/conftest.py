@@ -10,25 +10,25 @@ from pathlib import Path
 import pytest
 
 from gleitzeitd import __version__
-from tests.system.fleet import HUB_HOST, WORKERS, Fleet, booted, release
+from tests.system.fleet import HUB_HOST, WORKERS, Fleet, Pair, booted, release
 from tests.system.image import base_image
 from tests.system.needs import what_is_missing
-from tests.system.packages import packages_of
+from tests.system.packages import former_version, packages_of
 from tests.system.progress import say
 
 HERE = Path(__file__).resolve().parent
 ORDER = (
     "test_first_run",
     "test_three_hosts",
+    "test_cut_off",
     "test_sandbox",
     "test_journal",
     "test_operating",
     "test_reload",
     "test_hub_restart",
     "test_killed_units",
-    "test_watchdog",
-    "test_cut_off",
     "test_upgrade",
+    "test_backup",
     "test_packages",
 )
 
@@ -74,6 +74,14 @@ def fleet(image: Path, packages: Path) -> Iterator[Fleet]:
     """The hub's host with everything, and two workers that have joined it."""
     with booted(image, HUB_HOST, *WORKERS) as hosts:
         yield Fleet.made_of(hosts, packages)
+
+
+@pytest.fixture(scope="session")
+def pair(image: Path, packages: Path) -> Iterator[Pair]:
+    """Two hosts of their own, which no other scenario sees."""
+    former = packages_of(former_version())
+    with booted(image, HUB_HOST, WORKERS[0]) as hosts:
+        yield Pair.made_of(hosts, packages, former)
 
 
 def _skip_unless_possible() -> None:

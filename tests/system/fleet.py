@@ -171,3 +171,22 @@ class Fleet:
             token = token_of(hub)
             at_once(lambda host: join(host, token, hub.name), hosts.workers)
         return cls(hosts=hosts, packages=packages, first_run_seconds=took, first_run_id=ran["workflow_id"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A host with everything and one worker, for what is done to packages."""
+
+    hosts: Hosts
+    packages: Path
+    """Those of this version; the hosts begin with the version before it."""
+
+    @classmethod
+    def made_of(cls, hosts: Hosts, packages: Path, former: Path) -> Self:
+        """Install the version before this one, and let the worker join."""
+        (worker,) = hosts.workers
+        with step(f"apt install {former.name}"):
+            install_at_once(hosts, former)
+            open_hub(hosts.hub)
+            join(worker, token_of(hosts.hub), hosts.hub.name)
+        return cls(hosts=hosts, packages=packages)

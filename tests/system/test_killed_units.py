@@ -1,15 +1,47 @@
-"""Each daemon is killed in the middle of a workflow; systemd brings it back, and the workflow completes."""
+"""Daemons are killed, or hang, in the middle of workflows; systemd brings them back, and the workflows complete."""
 
 from __future__ import annotations
 
-import itertools
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.system.fleet import Fleet
 from tests.system.host import Host
 from tests.system.progress import say
 from tests.system.workflows import busy, new_id
+
+WITHIN = 15
+"""Seconds until one that hangs runs again."""
+
+Unit = tuple[Host, str]
+
+
+def test_every_unit_survives_being_killed_and_three_that_hang_are_restarted(fleet: Fleet) -> None:
+    """Some at once, as it comes. Those that hang are killed after that."""
+    hub, (one, other) = fleet.hub, fleet.workers
+    hanging = [
+        (hub, "gleitzeit-dependency-resolver.service"),
+        (one, "gleitzeit-execution-engine.service"),
+        (other, "gleitzeit-provider@shell.service"),
+    ]
+    units = [(host, unit) for host in (hub, one) for unit in host.daemons()]
+    assert len(units) >= 15
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        restarted = pool.submit(hang, hub, hanging)
+        killed = [pool.submit(kill_in_the_middle, hub, *each) for each in units if each not in hanging]
+        made = [restarted.result(), *(each.result() for each in killed)]
+        made += pool.map(lambda each: kill_in_the_middle(hub, *each), hanging)
+        list(pool.map(hub.wait_completed, made))
+    failed = {host.name: host.failed() for host in fleet.hosts.all}
+    assert not any(failed.values()), failed
+
+
+def kill_in_the_middle(hub: Host, host: Host, unit: str) -> str:
+    """The workflow that runs meanwhile."""
+    made = hub.submit(new_id(f"killed-{host.name}"), busy(18, 0.5))
+    say(f"  {unit} on {host.name} is back", kill(host, unit))
+    return made
 
 
 def kill(host: Host, unit: str) -> float:
@@ -25,25 +57,25 @@ def kill(host: Host, unit: str) -> float:
     return time.monotonic() - begun
 
 
-def test_every_unit_survives_being_killed_in_the_middle_of_a_workflow(fleet: Fleet) -> None:
-    """One after the other on each host, on two hosts at once."""
-    made = []
-    with ThreadPoolExecutor() as pool:
-        for host in (fleet.hub, fleet.workers[0]):
-            made.append(pool.submit(kill_in_turn, fleet.hub, host))
-    for each in itertools.chain.from_iterable(done.result() for done in made):
-        fleet.hub.wait_completed(each)
-    assert {host.name: host.failed() for host in fleet.hosts.all} == {
-        host.name: [] for host in fleet.hosts.all
-    }
-
-
-def kill_in_turn(hub: Host, host: Host) -> list[str]:
-    """Kill every unit of the host; the workflows in the middle of which that happened."""
-    made = []
-    units = host.daemons()
-    assert len(units) >= 4
-    for unit in units:
-        made.append(hub.submit(new_id(f"killed-{host.name}"), busy(18, 0.5)))
-        say(f"  {unit} on {host.name} is back", kill(host, unit))
+def hang(hub: Host, victims: Sequence[Unit]) -> str:
+    """Stop them as a debugger does, and wait for their watchdogs; the workflow that runs meanwhile."""
+    made = hub.submit(new_id("hanging"), busy(18, 0.5))
+    restarts = {unit: host.property(unit, "NRestarts") for host, unit in victims}
+    begun = time.monotonic()
+    for host, unit in victims:
+        host.systemctl("kill", "--signal=STOP", "--kill-whom=main", unit)
+    for host, unit in victims:
+        wait_for_restart(host, unit, restarts[unit])
+        say(f"  {unit} on {host.name}, which hung, is back", time.monotonic() - begun)
+    assert time.monotonic() - begun < WITHIN
     return made
+
+
+def wait_for_restart(host: Host, unit: str, restarts: str) -> None:
+    """Until systemd has restarted the unit once more than so often."""
+    host.wait_until(
+        f"{unit} was restarted",
+        lambda: host.property(unit, "NRestarts") != restarts and host.is_active(unit),
+        within=2 * WITHIN,
+        unit=unit,
+    )

@@ -1,13 +1,10 @@
-"""What an operator does on hosts with packages and units: look, drain, copy, put back."""
+"""What an operator does on hosts with packages and units: look, and drain."""
 
 from __future__ import annotations
 
 import json
 
 from tests.system.fleet import Fleet
-from tests.system.workflows import counted, new_id
-
-COPY = "/var/backups/gleitzeit-test.db"
 
 
 def test_the_doctor_finds_no_problem(fleet: Fleet) -> None:
@@ -37,22 +34,3 @@ def test_a_drained_engine_is_shown_and_brought_back(fleet: Fleet) -> None:
     again = {each["component_id"]: each["status"] for each in fleet.hub.components()}
     assert again[engine["component_id"]] == "draining"
     assert not fleet.hub.asked("drain", "--undo", engine["component_id"])["draining"]
-
-
-def test_a_backup_taken_at_work_is_put_back_and_goes_on(fleet: Fleet) -> None:
-    made = fleet.hub.submit(new_id("kept"), counted("kept", 12, 0.5))
-    copied = fleet.hub.asked("backup", COPY, "--force")
-    assert copied["unfinished"] >= 1
-    mode = fleet.hub.said("stat", "-c", "%a %U", COPY).split()
-    assert mode == ["600", "root"]
-    refused = fleet.hub.run("gleitzeit", "restore", COPY, check=False)
-    assert refused.returncode == 2
-    assert "systemctl stop gleitzeit-persistence" in refused.stderr
-    before = fleet.hub.said("stat", "-c", "%a %U %G", copied["database"])
-    for host in fleet.hosts.all:
-        host.systemctl("stop", "gleitzeit-*.service")
-    fleet.hub.gleitzeit("restore", COPY)
-    assert fleet.hub.said("stat", "-c", "%a %U %G", copied["database"]) == before
-    for host in fleet.hosts.all:
-        host.systemctl("start", "gleitzeit.target")
-    fleet.hub.wait_completed(made, within=60)

@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-
-import pytest
-
 from gleitzeitd import __version__
-from tests.system.fleet import (
-    Hosts,
-    at_once,
-    booted,
-    install_all,
-    install_at_once,
-    install_worker,
-    join,
-    open_hub,
-    token_of,
-)
+from tests.system.fleet import Pair, at_once, install_all, install_worker
 from tests.system.host import EXAMPLES, Host
-from tests.system.packages import former_version, packages_of
+from tests.system.packages import former_version
 from tests.system.progress import step
 from tests.system.workflows import counted, new_id, runs
 
@@ -30,26 +14,6 @@ OF_OTHERS = ("/root", "/var/log", "/var/cache", "/var/lib/apt", "/proc", "/sys",
 """Where others keep what they know of us: apt its archives and lists, dpkg and the journal their logs."""
 OF_THE_ADMINISTRATOR = ("/etc/systemd/system/gleitzeit-hub.socket.d",)
 """Made by this test, as an administrator would."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A host with everything, and one worker; both begin with the version before this one."""
-
-    hosts: Hosts
-    packages: Path
-
-
-@pytest.fixture(scope="module")
-def pair(image: Path, packages: Path) -> Iterator[Pair]:
-    former = packages_of(former_version())
-    with booted(image, "hub", "worker-1") as hosts:
-        with step(f"apt install {former_version()}"):
-            (worker,) = hosts.workers
-            install_at_once(hosts, former)
-            open_hub(hosts.hub)
-            join(worker, token_of(hosts.hub), hosts.hub.name)
-        yield Pair(hosts, packages)
 
 
 def versions(pair: Pair) -> dict[str, set[str]]:
