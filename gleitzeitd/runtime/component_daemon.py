@@ -13,7 +13,7 @@ from gleitzeitd.runtime.component import Component
 from gleitzeitd.runtime.daemon import STOP_SECONDS
 from gleitzeitd.runtime.tasks import Tasks
 
-LOOKING_SECONDS = 3.0
+LOOKING_SECONDS = 1.0
 """After so long without a hub a component is ready nevertheless: it does all it can, and says so in its
 status. Whoever starts it, as ``apt install`` on a host whose hub is not named yet, does not wait in vain."""
 TOKEN_SECONDS = 5.0
