@@ -167,9 +167,11 @@ class Fleet:
         took = time.monotonic() - begun
         say("the first workflow after apt", took)
         with step("the hub listens, and two workers join"):
-            open_hub(hub)
             token = token_of(hub)
-            at_once(lambda host: join(host, token, hub.name), hosts.workers)
+            at_once(
+                lambda host: open_hub(host) if host is hub else join(host, token, hub.name),
+                hosts.all,
+            )
         return cls(hosts=hosts, packages=packages, first_run_seconds=took, first_run_id=ran["workflow_id"])
 
 
