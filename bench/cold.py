@@ -6,7 +6,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from bench.workloads import diamond
+from bench.workflows import diamond
 from gleitzeitd.client import Client
 from gleitzeitd.model.change import AcceptWorkflow, Change, Fence, MakeReady, TakeShards
 from gleitzeitd.model.document import read

@@ -1,142 +1,150 @@
-"""What is measured. Each workload takes a client and its size, and returns its figures."""
+"""What is measured. A workload runs in daemons of its own, is given its size, and returns its figures."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
-from gleitzeitd.client import Client
+from bench.meter import percentile
+from bench.system import System, run_all
+from bench.workflows import chain, diamond, fan_out
+from gleitzeitd.client import Client, Published
+from gleitzeitd.events import dependency_resolver as d
 from gleitzeitd.plain import Json
-from tests.daemons import Daemons
+
+Measure = Callable[[System, int], Awaitable[dict[str, Json]]]
+WARM_TASKS = 200
+"""Done before anything is measured: connections are open then, and providers known."""
 
 
-async def _run(client: Client, document: Json) -> float:
-    """Seconds from the submission to the end.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """One thing to measure."""
 
-    Raises:
-        RuntimeError: the workflow did not complete, so there is nothing to measure.
+    about: str
+    """With the unit of the size."""
+    measure: Measure
+    sizes: list[int]
+    """Measured, if none is given."""
+    smoke: int
+    """The size that shows whether it works at all."""
+    figure: str
+    """The most important of its figures."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Of its daemons."""
+
+
+async def warm_up(system: System, client: Client) -> None:
+    """Have everything done once, so that a run measures no first time."""
+    await run_all(system, client, [fan_out(WARM_TASKS)], system.unprofiled_meter())
+
+
+async def measure_fan_out(system: System, size: int) -> dict[str, Json]:
+    """One workflow of ``size`` tasks: tasks per second, from before it is sent until it has completed."""
+    async with system.client() as client:
+        await warm_up(system, client)
+        with system.meter() as meter:
+            accepted = await run_all(system, client, [fan_out(size)], meter)
+    return {
+        "tasks_per_second": round(size / meter.seconds, 1),
+        "accepted_seconds": round(accepted, 4),
+        **meter.figures(size),
+    }
+
+
+async def measure_chain(system: System, size: int) -> dict[str, Json]:
+    """Milliseconds per step of a chain."""
+    async with system.client() as client:
+        await warm_up(system, client)
+        with system.meter() as meter:
+            await run_all(system, client, [chain(size)], meter)
+    return {"ms_per_step": round(1000 * meter.seconds / size, 3), **meter.figures(size)}
+
+
+async def measure_diamonds(system: System, size: int) -> dict[str, Json]:
+    """Workflows of five tasks per second, and tasks."""
+    async with system.client() as client:
+        await warm_up(system, client)
+        with system.meter() as meter:
+            accepted = await run_all(system, client, [diamond(number) for number in range(size)], meter)
+    return {
+        "workflows_per_second": round(size / meter.seconds, 1),
+        "tasks_per_second": round(5 * size / meter.seconds, 1),
+        "accepted_seconds": round(accepted, 4),
+        **meter.figures(5 * size),
+    }
+
+
+async def measure_single(system: System, size: int) -> dict[str, Json]:
+    """Milliseconds for one task on an idle system, of ``size`` runs one after the other.
+
+    ``to_end``: from before the submission until the client hears of the end. ``to_result``: until it has
+    fetched the result as well, which takes three more questions.
     """
+    to_end: list[float] = []
+    to_result: list[float] = []
+    async with system.client() as client:
+        await warm_up(system, client)
+        with system.meter() as meter:
+            for _ in range(size):
+                end, result = await _one(client)
+                to_end.append(1000 * end)
+                to_result.append(1000 * result)
+    to_end.sort()
+    to_result.sort()
+    return {
+        "p50_ms": round(percentile(to_end, 50), 3),
+        "p99_ms": round(percentile(to_end, 99), 3),
+        "to_result_p50_ms": round(percentile(to_result, 50), 3),
+        "to_result_p99_ms": round(percentile(to_result, 99), 3),
+        **meter.figures(size),
+    }
+
+
+async def _one(client: Client) -> tuple[float, float]:
+    heard = 0.0
+
+    def look(published: Published) -> None:
+        nonlocal heard
+        if isinstance(published.event, d.WorkflowCompleted):
+            heard = time.perf_counter()
+
     started = time.perf_counter()
-    submitted = await client.submit(document)
-    async for _ in client.watch(submitted.workflow_id):
-        pass
-    seconds = time.perf_counter() - started
-    report = await client.status(submitted.workflow_id)
-    if report.status != "completed":
-        raise RuntimeError(f"{submitted.workflow_id} is {report.status}: {report.error}")
-    return seconds
+    result = await client.run(fan_out(1), on_event=look)
+    done = time.perf_counter()
+    if result.status != "completed":
+        raise RuntimeError(f"a workflow of one task is {result.status}")
+    return (heard or done) - started, done - started
 
 
-def fan_out(tasks: int) -> Json:
-    """No-op tasks that depend on nothing."""
-    return {"name": f"fan {tasks}", "tasks": [{"id": f"t{i}", "method": "echo/ping"} for i in range(tasks)]}
-
-
-def chain(tasks: int) -> Json:
-    """Each task echoes what the one before returned."""
-    steps: list[Json] = [{"id": "t0", "method": "echo/echo", "parameters": {"n": 0}}]
-    steps += [
-        {"id": f"t{i}", "method": "echo/echo", "parameters": {"n": f"${{t{i - 1}.n}}"}}
-        for i in range(1, tasks)
-    ]
-    return {"name": f"chain {tasks}", "tasks": steps}
-
-
-def diamond(number: int) -> Json:
-    """Five tasks: one, three that take its result, and one that takes theirs."""
-    middle = [
-        {"id": f"m{i}", "method": "echo/echo", "parameters": {"n": "${first.n}", "i": i}} for i in range(3)
-    ]
-    return {
-        "name": f"diamond {number}",
-        "tasks": [
-            {"id": "first", "method": "echo/echo", "parameters": {"n": number}},
-            *middle,
-            {"id": "last", "method": "echo/echo", "parameters": {"all": ["${m0.i}", "${m1.i}", "${m2.i}"]}},
-        ],
-    }
-
-
-async def measure_fan_out(daemons: Daemons, size: int) -> Json:
-    """Tasks per second."""
-    async with daemons.client() as client:
-        seconds = await _run(client, fan_out(size))
-    return {"seconds": round(seconds, 3), "tasks_per_second": round(size / seconds, 1)}
-
-
-async def measure_chain(daemons: Daemons, size: int) -> Json:
-    """Milliseconds per step."""
-    async with daemons.client() as client:
-        seconds = await _run(client, chain(size))
-    return {"seconds": round(seconds, 3), "ms_per_step": round(1000 * seconds / size, 2)}
-
-
-async def measure_small(daemons: Daemons, size: int) -> Json:
-    """Five-task workflows per second, up to 50 at a time."""
-    limit = asyncio.Semaphore(50)
-
-    async def one(client: Client, number: int) -> None:
-        async with limit:
-            await _run(client, diamond(number))
-
-    async with daemons.client() as client:
-        started = time.perf_counter()
-        await asyncio.gather(*(one(client, i) for i in range(size)))
-        seconds = time.perf_counter() - started
-    return {"seconds": round(seconds, 3), "workflows_per_second": round(size / seconds, 1)}
-
-
-async def measure_single(daemons: Daemons, size: int) -> Json:
-    """Milliseconds for one task on an idle system: the median and the 99th percentile."""
-    async with daemons.client() as client:
-        took = sorted([await _run(client, fan_out(1)) for _ in range(size)])
-    return {
-        "p50_ms": round(1000 * took[len(took) // 2], 2),
-        "p99_ms": round(1000 * took[min(len(took) - 1, len(took) * 99 // 100)], 2),
-    }
-
-
-async def measure_growth(daemons: Daemons, size: int) -> Json:
-    """The same fan-out five times in one set of daemons: seconds, and resident memory after each."""
-    seconds, memory = [], []
-    async with daemons.client() as client:
-        for _ in range(5):
-            seconds.append(round(await _run(client, fan_out(size)), 3))
-            memory.append(daemons.memory())
-    first, last = memory[0], memory[-1]
-    return {
-        "seconds": seconds,
-        "last_to_first": round(seconds[-1] / seconds[0], 3),
-        "memory_first_mb": first,
-        "memory_last_mb": last,
-        "memory_ratio": {name: round(last[name] / first[name], 3) for name in first},
-    }
-
-
-async def measure_idle(daemons: Daemons, size: int) -> Json:
-    """Percent of one core, and resident memory, over ``size`` seconds in which nothing happens."""
-    await asyncio.sleep(2)
-    before, started = daemons.cpu_seconds(), time.perf_counter()
-    await asyncio.sleep(size)
-    seconds = time.perf_counter() - started
-    after = daemons.cpu_seconds()
-    percent = {name: round(100 * (after[name] - before[name]) / seconds, 2) for name in after}
-    return {
-        "cpu_percent": percent,
-        "cpu_total": round(sum(percent.values()), 2),
-        "memory_mb": daemons.memory(),
-    }
-
-
-Measure = Callable[[Daemons, int], Awaitable[Json]]
-
-WORKLOADS: dict[str, tuple[Measure, list[int]]] = {
-    "fan-out": (measure_fan_out, [1000, 10_000]),
-    "chain": (measure_chain, [200]),
-    "small": (measure_small, [500]),
-    "single": (measure_single, [200]),
-    "growth": (measure_growth, [10_000]),
-    "idle": (measure_idle, [10]),
+FLOW = {
+    "fan-out": Workload(
+        about="one workflow of SIZE no-op tasks",
+        measure=measure_fan_out,
+        sizes=[1000, 10_000, 50_000],
+        smoke=50,
+        figure="tasks_per_second",
+    ),
+    "chain": Workload(
+        about="one workflow of SIZE tasks, each of which takes the result of the one before",
+        measure=measure_chain,
+        sizes=[200],
+        smoke=5,
+        figure="ms_per_step",
+    ),
+    "diamonds": Workload(
+        about="SIZE workflows of five tasks that pass results, submitted up to 50 at a time",
+        measure=measure_diamonds,
+        sizes=[500],
+        smoke=5,
+        figure="workflows_per_second",
+    ),
+    "single": Workload(
+        about="one task on an idle system, SIZE times",
+        measure=measure_single,
+        sizes=[200],
+        smoke=5,
+        figure="p50_ms",
+    ),
 }
-"""By name: what measures it, and the sizes when none is given."""

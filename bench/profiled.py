@@ -1,0 +1,40 @@
+"""``python -m bench.profiled ROLE ...``: a daemon whose Python functions are counted and timed.
+
+SIGUSR1 begins; SIGUSR2 ends, and writes the file that ``BENCH_PROFILE`` names.
+"""
+
+from __future__ import annotations
+
+import cProfile
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from gleitzeitd.__main__ import run
+
+PROFILE = "BENCH_PROFILE"
+
+
+def main() -> int:
+    """The daemon's exit code."""
+    profile = cProfile.Profile()
+    target = Path(os.environ.pop(PROFILE))
+
+    def begin(_number: int, _frame: FrameType | None) -> None:
+        profile.enable()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        profile.disable()
+        half = target.with_suffix(".half")
+        profile.dump_stats(half)
+        half.replace(target)
+
+    signal.signal(signal.SIGUSR1, begin)
+    signal.signal(signal.SIGUSR2, end)
+    return run(sys.argv[1:], os.environ)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
