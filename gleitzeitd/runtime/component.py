@@ -1,7 +1,7 @@
 """A component in an event loop: one machine, its link, and a supervised connection to every hub.
 
-Everything that happens to the machine passes one inbox with one consumer, which awaits nothing between the
-decode of an event and its last action: packets, expired timers, finished calls, wishes from outside,
+Everything that happens to the machine passes one inbox, and is handled in turns, which await nothing between
+the decode of an event and its last action: packets, expired timers, finished calls, wishes from outside,
 connections that come and go. Handlers of Socket.IO only put into the inbox.
 
 A connection is made anew whenever it ends, for whatever reason, with a new Socket.IO client each time: the
@@ -64,13 +64,13 @@ _quiet.setLevel(logging.ERROR)  # at INFO the library logs tokens; its warnings 
 _quiet.addFilter(lambda record: "queue is empty" not in record.getMessage())  # an error after every pause
 
 TURN = 0.02
-"""Seconds after which the consumer lets others run, if there is still something in the inbox."""
+"""Seconds after which others may run, if there is still something in the inbox."""
 FLUSH = 1.0
 """Seconds for what is said last to reach the wire."""
 SAMPLE = 10.0
 """Seconds between two looks at the process's own health."""
 STUCK = 10.0
-"""Seconds without a turn of the consumer, with something in the inbox, that mean something is wrong."""
+"""Seconds without a turn, with something in the inbox, that mean something is wrong."""
 COMPLAINTS = 1000
 """Names of events remembered, to complain once about each."""
 HANDSHAKE_LOOK = 0.1
@@ -103,7 +103,8 @@ class Component:
         self._settings = settings or LinkSettings()
         self._intake = Intake(self._settings.inbox_limit, self._settings.inbox_bytes)
         self._inbox: deque[Input] = deque()
-        self._wake = asyncio.Event()
+        self._awake = True
+        """A turn is to come, or there is to be none."""
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._open: dict[str, Connection] = {}
         self._complained: set[str] = set()
@@ -113,7 +114,7 @@ class Component:
         self._over = asyncio.Event()
         self._accepted = asyncio.Event()
         self._failure: GleitzeitError | None = None
-        self._draining = False
+        self._draining = self._ended = False
         self._last_turn = self._last_registered = monotonic()
         urls = dict.fromkeys(url.rstrip("/") for url in hub_urls)
         self._auth = {"component_type": identity.role.value, "component_id": identity.component_id}
@@ -146,7 +147,7 @@ class Component:
             await self._performer.start(self._finished)
         self._able_since = monotonic()
         try:
-            self._tasks.spawn(self._consume(), name=f"{self.identity.role}: inbox")
+            self._rouse()
             if self.identity.role is not Role.CLIENT:
                 self._tasks.spawn(self._sample(), name=f"{self.identity.role}: health")
             for hub in self._hubs:
@@ -154,6 +155,7 @@ class Component:
             await self._until_over()
         finally:
             self._over.set()
+            self._ended = True
             for timer in self._timers.values():
                 timer.cancel()
             await self._tasks.cancel()
@@ -225,21 +227,29 @@ class Component:
 
     def _put(self, happened: Input) -> None:
         self._inbox.append(happened)
-        self._wake.set()
+        if not self._awake:
+            self._rouse()
 
-    async def _consume(self) -> None:
-        while True:
-            await self._wake.wait()
-            now, at = monotonic(), utc_now()
-            self._last_turn = now
-            while self._inbox and monotonic() - now < TURN:
-                self._carry_out(self._inbox.popleft()(now, at))
-            self._carry_out(self.link.settle(now, at))
-            if not self._inbox:
-                self._wake.clear()
-            if self._draining and not self._inbox and self.link.draining and self._machine.drained():
-                self._over.set()
-            await asyncio.sleep(0)
+    def _rouse(self) -> None:
+        # A callback, not a task that waits: what comes alone is handled as soon as it is there.
+        self._awake = True
+        asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        if not self._ended:
+            self._tasks.call(self._turn, name=f"{self.identity.role}: inbox")
+
+    def _turn(self) -> None:
+        now, at = monotonic(), utc_now()
+        self._last_turn = now
+        while self._inbox and monotonic() - now < TURN:
+            self._carry_out(self._inbox.popleft()(now, at))
+        self._carry_out(self.link.settle(now, at))
+        if self._draining and not self._inbox and self.link.draining and self._machine.drained():
+            self._over.set()
+        self._awake = False  # not if it has failed: that was the last one
+        if self._inbox:
+            self._rouse()
 
     def _carry_out(self, actions: Actions) -> None:
         for action in actions:
@@ -415,7 +425,7 @@ class _SocketIo:
         self._client.on("connect", lambda: settled(None))
         self._client.on("connect_error", settled)
         self._client.on("disconnect", lambda *_: on_end("the hub has closed the connection"))
-        self._client.on("*", on_event)
+        self._session.on_event = on_event
         try:
             async with asyncio.timeout(self._seconds):
                 # Waiting for the namespace here: older releases wait out their whole limit when refused.

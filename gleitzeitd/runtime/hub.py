@@ -8,7 +8,6 @@ they are, peers that read nothing. Handlers run in the reading task of their con
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import json
 import logging
@@ -43,6 +42,7 @@ from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json
 from gleitzeitd.runtime import journal
 from gleitzeitd.runtime.clock import monotonic, utc_now
+from gleitzeitd.runtime.fast_json import loads
 from gleitzeitd.runtime.hub_address import (
     address_text,
     check_exposure,
@@ -54,12 +54,6 @@ from gleitzeitd.runtime.hub_address import (
 from gleitzeitd.runtime.hub_connection import CONTROL, CONTROL_CHARACTERS, KEY, Connection, Drivers, Outbox
 from gleitzeitd.runtime.hub_http import HubPages
 from gleitzeitd.runtime.tasks import Tasks, contained
-
-fast_loads: Callable[[str], Any] = json.loads
-with contextlib.suppress(ImportError):
-    import orjson
-
-    fast_loads = orjson.loads
 
 log = logging.getLogger(__name__)
 
@@ -485,13 +479,8 @@ class HubServer:
 
 def _parsed(text: str, *, fast: bool) -> Json:
     """The JSON in ``text``; None if it is none, or too deep."""
-    if fast:
-        try:
-            return fast_loads(text)
-        except ValueError:
-            pass  # stricter than the standard library's about text that components may have in a body
     try:
-        return json.loads(text)
+        return loads(text) if fast else json.loads(text)
     except (ValueError, RecursionError):
         return None
 

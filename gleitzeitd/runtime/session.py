@@ -1,19 +1,33 @@
-"""The HTTP session that a Socket.IO client runs on: our limits, and the cause of what goes wrong."""
+"""The HTTP session that a Socket.IO client runs on: our limits, the cause of what goes wrong, and a short
+way for events.
+
+The library spends a timer, a task and two looks for a handler on every message. Events, which are nearly
+all of them, are taken out here, between the websocket and the library; handshakes, pings and goodbyes are its
+own.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
 
+from gleitzeitd.plain import Json
 from gleitzeitd.runtime.connection import FRAME_LIMIT
+from gleitzeitd.runtime.fast_json import loads
+
+_EVENT = "42["
+"""How an event begins: a message of Engine.IO, an event of Socket.IO, and its array."""
 
 
 class Session:
     """As much of an ``aiohttp.ClientSession`` as the library uses, with our limits."""
 
     def __init__(self, connect_seconds: float) -> None:
+        self.on_event: Callable[..., None] = _dropped
+        """Gets the name and the arguments of each event; awaits nothing."""
         self.problem = ""
         """Why no connection could be made; the library does not say."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
@@ -28,7 +42,7 @@ class Session:
     def cookie_jar(self) -> aiohttp.abc.AbstractCookieJar:
         return self._session.cookie_jar
 
-    async def ws_connect(self, url: str, **options: Any) -> aiohttp.ClientWebSocketResponse:
+    async def ws_connect(self, url: str, **options: Any) -> _Socket:
         """What the library calls; of its options only the headers count."""
         # aiohttp's own limit of a frame is 4 MiB. The library's `timeout` has another type in each release.
         headers = options.get("headers")
@@ -37,7 +51,7 @@ class Session:
         except aiohttp.ClientError as problem:
             self.problem = in_words(problem)
             raise
-        return self._socket
+        return _Socket(self._socket, self)
 
     async def send(self, text: str) -> None:
         """Return when the text has left, or there is room for the next one."""
@@ -51,6 +65,41 @@ class Session:
     async def close(self) -> None:
         """Release every socket. Safe to call twice."""
         await self._session.close()
+
+
+class _Socket:
+    """The websocket as the library uses it, without the events that come by it."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, session: Session) -> None:
+        self._socket = socket
+        self._session = session
+        self.send_str = socket.send_str
+        self.send_bytes = socket.send_bytes
+        self.close = socket.close
+
+    async def receive(self) -> aiohttp.WSMessage:
+        """The next message that is not an event."""
+        while True:
+            message = await self._socket.receive()
+            if message.type is not aiohttp.WSMsgType.TEXT or not message.data.startswith(_EVENT):
+                return message
+            event = _parsed(message.data)
+            if event is None:
+                return message
+            self._session.on_event(*event)
+
+
+def _parsed(packet: str) -> list[Json] | None:
+    """The name of an event, and its arguments; None if it is none after all."""
+    try:
+        event = loads(packet[2:])
+    except ValueError:
+        return None
+    return event if type(event) is list and event and type(event[0]) is str else None
+
+
+def _dropped(*_: Json) -> None:
+    """What comes before anybody listens."""
 
 
 def in_words(problem: aiohttp.ClientError) -> str:

@@ -1,0 +1,29 @@
+"""Packets are read the same with and without orjson."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gleitzeitd.runtime import fast_json
+from gleitzeitd.runtime.fast_json import loads
+
+TEXTS = ['["a",{"b":1.5}]', '"\\ud800"', str(2**70), "[]", '{"a":null}']
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_what_the_standard_library_reads_is_read_as_it_does(text: str) -> None:
+    assert loads(text) == json.loads(text)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_nothing_faster_has_to_be_installed(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_json, "_fast", fast_json._none)
+    assert loads(text) == json.loads(text)
+
+
+@pytest.mark.parametrize("text", ["", "[1", "nothing", "[" * 200_000])
+def test_what_is_no_json_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        loads(text)
