@@ -10,9 +10,8 @@ from gleitzeitd.model.ledger import FeedStamp, OutputChunk, ReadyTask
 from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId
 from gleitzeitd.plain import Json
 
-_OWNERS = [
+_PUBLISHED = [
     route(Role.PERSISTENCE, To.OWNER, Role.DEPENDENCY_RESOLVER),
-    route(Role.PERSISTENCE, To.OWNER, Role.QUEUE_MANAGER),
     route(Role.PERSISTENCE, To.WATCHERS),
 ]
 
@@ -42,7 +41,7 @@ class TaskStarted(Event):
     "task_completed",
     kind=Kind.FACT,
     delivery=Delivery.FEED,
-    routes=[route(Role.EXECUTION_ENGINE, To.ONE, Role.PERSISTENCE, renamed="save_result"), *_OWNERS],
+    routes=[route(Role.EXECUTION_ENGINE, To.ONE, Role.PERSISTENCE, renamed="save_result"), *_PUBLISHED],
 )
 class TaskCompleted(Event):
     """The attempt has a result."""
@@ -62,7 +61,7 @@ class TaskCompleted(Event):
     "task_failed",
     kind=Kind.FACT,
     delivery=Delivery.FEED,
-    routes=[route(Role.EXECUTION_ENGINE, To.ONE, Role.PERSISTENCE, renamed="save_result"), *_OWNERS],
+    routes=[route(Role.EXECUTION_ENGINE, To.ONE, Role.PERSISTENCE, renamed="save_result"), *_PUBLISHED],
 )
 class TaskFailed(Event):
     """The attempt ended without a result."""
@@ -79,7 +78,32 @@ class TaskFailed(Event):
     feed: FeedStamp | None = None
 
 
-@event("task_cancelled", kind=Kind.FACT, delivery=Delivery.FEED, routes=_OWNERS)
+@event(
+    "task_withdrawn",
+    kind=Kind.FACT,
+    delivery=Delivery.FEED,
+    routes=[route(Role.PERSISTENCE, To.OWNER, Role.QUEUE_MANAGER)],
+)
+class TaskWithdrawn(Event):
+    """These tasks were ready, and wait no longer: they have ended without being given out again. An engine
+    that was only slow has reported them after all, or they had waited for too long.
+    """
+
+    workflow_id: WorkflowId
+    task_ids: list[TaskId]
+    feed: FeedStamp | None = None
+
+
+@event(
+    "task_cancelled",
+    kind=Kind.FACT,
+    delivery=Delivery.FEED,
+    routes=[
+        route(Role.PERSISTENCE, To.OWNER, Role.DEPENDENCY_RESOLVER),
+        route(Role.PERSISTENCE, To.OWNER, Role.QUEUE_MANAGER),
+        route(Role.PERSISTENCE, To.WATCHERS),
+    ],
+)
 class TaskCancelled(Event):
     """These tasks of a cancelled workflow have ended, or will never start."""
 

@@ -150,10 +150,7 @@ class QueueManager(Follower):
             case d.WorkflowAnalyzed() | d.DependenciesSatisfied() | e.TaskLost() | q.EnqueueTask():
                 for task in event.tasks:
                     self._put(event.workflow_id, task, correlation_id, now)
-            case e.TaskCompleted() | e.TaskFailed():
-                # An engine that was only slow may end a task that was taken back from it.
-                self._queue.remove(TaskKey(event.workflow_id, event.task_id))
-            case e.TaskCancelled():
+            case e.TaskCancelled() | e.TaskWithdrawn():
                 for task_id in event.task_ids:
                     self._queue.remove(TaskKey(event.workflow_id, task_id))
             case d.WorkflowCancelling():
@@ -163,10 +160,7 @@ class QueueManager(Follower):
     def on_enqueue_task(self, event: Event, ctx: Context) -> Effects:
         return self.follow(event, ctx)
 
-    def on_task_completed(self, event: e.TaskCompleted, ctx: Context) -> Effects:
-        return self.follow(event, ctx)
-
-    def on_task_failed(self, event: e.TaskFailed, ctx: Context) -> Effects:
+    def on_task_withdrawn(self, event: e.TaskWithdrawn, ctx: Context) -> Effects:
         return self.follow(event, ctx)
 
     def on_task_cancelled(self, event: e.TaskCancelled, ctx: Context) -> Effects:

@@ -56,8 +56,8 @@ class Feed:
     def cancelling(self):
         return d_.WorkflowCancelling(workflow_id=W, feed=self.stamp())
 
-    def completed(self, task, attempt=1):
-        return e.TaskCompleted(workflow_id=W, task_id=TaskId(task), attempt=attempt, feed=self.stamp())
+    def withdrawn(self, task):
+        return e.TaskWithdrawn(workflow_id=W, task_ids=[TaskId(task)], feed=self.stamp())
 
 
 def request(slots, received=0, calls=0, **room):
@@ -232,7 +232,7 @@ def test_a_cancelled_workflow_leaves_the_queue():
 def test_an_ending_of_a_task_that_was_taken_back_takes_it_out():
     d, feed = queue_manager(), Feed()
     enqueue(d, feed.ready("a", attempt=1, kind=e.TaskLost))
-    enqueue(d, feed.completed("a"))
+    enqueue(d, feed.withdrawn("a"))
     assert d.machine.load() == 0
 
 

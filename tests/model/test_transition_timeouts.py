@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gleitzeitd import errors
-from gleitzeitd.model.ledger import Attempt, TaskState, WorkflowState
+from gleitzeitd.model.ledger import Attempt, Audience, TaskState, WorkflowState
 from gleitzeitd.model.workflow import Timeouts
 from tests.model.owned_ledger import CANCEL, LONE, RETRY, Ledger, leased
 from tests.stores.ledger import (
@@ -46,7 +46,8 @@ def test_a_task_without_timeouts_costs_no_deadline():
 
 def test_what_waits_in_the_queue_for_too_long_has_failed_whatever_its_policy():
     ledger = Ledger(accept(graph=LONE, timeouts=WAITS, retry=RETRY), ready("a"))
-    (fact,) = ledger(expire("queued", "a")).facts
+    withdrawn, fact = ledger(expire("queued", "a")).facts
+    assert (withdrawn.name, withdrawn.audience) == ("task_withdrawn", Audience.QUEUE_MANAGER)
     assert (fact.name, fact.body.get("retry_in")) == ("task_failed", None)
     assert str(ledger.task().error) == "[TASK_TIMEOUT] waited in the queue longer than 60 s"
     assert ledger.statuses(expire("queued", "a"), end()) == ["stale", "ok"]

@@ -170,8 +170,8 @@ class StoreContract(DeletionContract):
             "task_started",
         ]
         assert [f.stamp.number for f in (await store.feed(S, Audience.RESOLVER, 0, 10))[0]] == [2]
-        assert [f.stamp.number for f in (await store.feed(S, Audience.QUEUE_MANAGER, 0, 10))[0]] == [1, 2, 3]
-        assert [f.stamp.number for f in (await store.feed(S, Audience.QUEUE_MANAGER, 1, 1))[0]] == [2]
+        assert [f.stamp.number for f in (await store.feed(S, Audience.QUEUE_MANAGER, 0, 10))[0]] == [1, 3]
+        assert [f.stamp.number for f in (await store.feed(S, Audience.QUEUE_MANAGER, 1, 1))[0]] == [3]
         assert await store.feed(S, Audience.QUEUE_MANAGER, 3, 10) == ([], 0)
         assert [f.stamp.number for f in await store.history(W, 2, 1)] == [3]
         assert await store.feed(next(s for s in ALL if s != S), Audience.NONE, 0, 10) == ([], 0)
@@ -322,7 +322,11 @@ class StoreContract(DeletionContract):
         assert [row.shard for row in found.shards] == ALL
         mine = found.shards[S]
         assert (mine.queue_manager, mine.queue_manager_epoch, mine.resolver_epoch) == ("two", 2, 1)
-        assert mine.number == len(await whole_feed(store, S)) == mine.last_queue_manager
+        feed = await whole_feed(store, S)
+        assert mine.number == len(feed)
+        assert mine.last_queue_manager == max(
+            f.stamp.number for f in feed if f.audience & Audience.QUEUE_MANAGER
+        )
 
     async def test_opening_finds_the_ends_of_waits_with_their_full_time(self, store, reopen):
         late = WorkflowId("late")

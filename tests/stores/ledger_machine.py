@@ -382,7 +382,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.ask(change, STALE)
         elif kind == "queued":
             task.state = S.FAILED
-            assert self.ask(change, OK).facts[0].body["error"]["name"] == "TASK_TIMEOUT"
+            assert self.ask(change, OK).facts[-1].body["error"]["name"] == "TASK_TIMEOUT"
         else:
             self._lost(workflow_id, task, ran=False)
             outcome = self.ask(change, OK)

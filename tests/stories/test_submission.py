@@ -72,7 +72,6 @@ EVERYTHING = """
         engine-1    -> persistence  save_result (task_completed)
         persistence -> engine-1     data_saved
         persistence -> resolver-1   task_completed
-        persistence -> queue-1      task_completed
         persistence -> client       task_completed
         resolver-1  -> persistence  save_workflow (workflow_completed)
         persistence -> resolver-1   data_saved

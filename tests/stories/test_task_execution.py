@@ -34,7 +34,6 @@ def test_a_task_is_leased_called_and_reported():
         engine-1    -> persistence  save_result (task_completed)
         persistence -> engine-1     data_saved
         persistence -> resolver-1   task_completed
-        persistence -> queue-1      task_completed
         persistence -> client       task_completed
         resolver-1  -> persistence  save_workflow (workflow_completed)
         persistence -> resolver-1   data_saved
@@ -51,7 +50,6 @@ def test_a_task_that_fails_is_tried_again_and_ends_its_workflow():
         engine-1    -> persistence  save_result (task_failed)
         persistence -> engine-1     data_saved
         persistence -> resolver-1   task_failed
-        persistence -> queue-1      task_failed
         persistence -> client       task_failed
     """
     again = """

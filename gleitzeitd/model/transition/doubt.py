@@ -88,5 +88,5 @@ def _done(row: TaskRow, change: ResolveTask, rows: Rows, at: str) -> Outcome:
     rows.put_task(row)
     rows.put_value(row.key, Value.RESULT, change.result)
     body = {**body_of_end(row), "result": change.result}
-    fact = publish(rows, workflow, "task_completed", Audience.RESOLVER | Audience.QUEUE_MANAGER, body)
+    fact = publish(rows, workflow, "task_completed", Audience.RESOLVER, body)
     return Outcome(facts=[fact], released=[row.key])

@@ -101,11 +101,23 @@ def body_of_end(row: TaskRow) -> dict[str, Json]:
 def fail_task(rows: Rows, workflow: WorkflowRow, row: TaskRow, error: ErrorInfo, at: str) -> Outcome:
     """FAILED for good, whatever the retry policy says."""
     row.error = error
+    waited = withdraw(rows, workflow, row)
     end_task(workflow, row, TaskState.FAILED, at)
     rows.put_task(row)
     body = {**body_of_end(row), "error": to_plain(error)}
-    fact = publish(rows, workflow, "task_failed", Audience.RESOLVER | Audience.QUEUE_MANAGER, body)
-    return Outcome(facts=[fact], released=[row.key])
+    fact = publish(rows, workflow, "task_failed", Audience.RESOLVER, body)
+    return Outcome(facts=[*waited, fact], released=[row.key])
+
+
+def withdraw(rows: Rows, workflow: WorkflowRow, row: TaskRow) -> list[Fact]:
+    """Have the queue manager forget a task that is about to end, or to rest, though it waits to be given out.
+
+    It has no other that ends: those it has given away.
+    """
+    if row.state is not TaskState.READY:
+        return []
+    body: dict[str, Json] = {"workflow_id": row.workflow_id, "task_ids": [row.task_id]}
+    return [publish(rows, workflow, "task_withdrawn", Audience.QUEUE_MANAGER, body)]
 
 
 def end_task(workflow: WorkflowRow, row: TaskRow, state: TaskState, at: str) -> None:

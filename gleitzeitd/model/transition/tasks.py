@@ -49,6 +49,7 @@ from gleitzeitd.model.transition.rules import (
     move_cursor,
     publish,
     ready_form,
+    withdraw,
     workflow_of,
 )
 from gleitzeitd.model.workflow import OnLost
@@ -218,13 +219,14 @@ def _complete(change: CompleteTask, rows: Rows, at: str) -> Outcome:
     row.started_at = change.started_at or row.started_at or at
     row.finished_at = change.finished_at or at
     row.error = None
+    waited = withdraw(rows, workflow, row)
     end_task(workflow, row, TaskState.DONE, at)
     rows.put_task(row)
     rows.put_value(row.key, Value.RESULT, change.result)
     _keep_output(rows, row, change.output)
     body = {**body_of_end(row), "result": change.result}
-    fact = publish(rows, workflow, "task_completed", Audience.RESOLVER | Audience.QUEUE_MANAGER, body)
-    return Outcome(facts=[fact], released=[row.key])
+    fact = publish(rows, workflow, "task_completed", Audience.RESOLVER, body)
+    return Outcome(facts=[*waited, fact], released=[row.key])
 
 
 def _keep_output(rows: Rows, row: TaskRow, chunks: list[OutputChunk]) -> None:
@@ -273,13 +275,14 @@ def _fail(change: FailTask, rows: Rows, at: str) -> Outcome:
 def _retry(
     rows: Rows, workflow: WorkflowRow, row: TaskRow, delay: float, change: FailTask, at: str
 ) -> Outcome:
+    waited = withdraw(rows, workflow, row)
     row.state = TaskState.RETRY
     row.retry_delay = delay
     row.finished_at = change.finished_at or at
     rows.put_task(row)
     body = {**body_of_end(row), "error": to_plain(change.error), "retry_in": delay}
-    fact = publish(rows, workflow, "task_failed", Audience.QUEUE_MANAGER, body)
-    return Outcome(facts=[fact], released=[row.key], waking=[(change.attempt, delay)])
+    fact = publish(rows, workflow, "task_failed", Audience.NONE, body)
+    return Outcome(facts=[*waited, fact], released=[row.key], waking=[(change.attempt, delay)])
 
 
 @apply.register
