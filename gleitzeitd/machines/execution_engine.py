@@ -41,7 +41,7 @@ from gleitzeitd.machines.base import (
     Tell,
     caused,
 )
-from gleitzeitd.machines.room import DISCONNECTED_SECONDS, UNREACHABLE_SECONDS, Room
+from gleitzeitd.machines.room import DISCONNECTED_SECONDS, UNREACHABLE_SECONDS, Offer, Room
 from gleitzeitd.machines.run import Phase, Run, name_of
 from gleitzeitd.machines.starts import HELD_SECONDS, Starts
 from gleitzeitd.model.ledger import Attempt
@@ -90,8 +90,8 @@ class ExecutionEngine(Machine):
     _received: dict[ComponentId, int] = field(default_factory=dict)
     _unwanted: dict[Attempt, None] = field(default_factory=dict)  # cancelled before they have come
     _starts: Starts = field(default_factory=Starts)
-    _told: tuple[int, dict[str, int], dict[str, int], int] | None = None
-    _arrived: int = 0
+    _offer: Offer = field(default_factory=lambda: Offer(-1, {}))
+    """What queue managers were told last."""
     _draining: bool = False
     """It takes nothing new: it is about to end, or an operator wants it so."""
     _ending: bool = False
@@ -124,16 +124,14 @@ class ExecutionEngine(Machine):
         free = max(self.settings.slots - len(self._runs), 0)
         waiting = {name: len(attempts) for name, attempts in self._waiting.items()}
         room, calls = self._room.left(waiting), self._room.calls(waiting)
-        # What has arrived counts, too: to the queue manager it is on its way until it hears otherwise.
-        told = (free, room, calls, self._arrived)
-        if not always and told == self._told:
+        if not always and not self._offer.is_outdated(free, room):
             return []
-        self._told = told
+        self._offer = Offer(free, room)
         request = q.RequestNextTask(slots=free, room=room, calls=calls, received=dict(self._received))
         return [Tell(request)]
 
     def settle(self, now: float, at: str) -> Effects:
-        """Slots that have become free are offered at once."""
+        """Slots that have become free are offered at once, if few are known to be."""
         return self._request(always=False)
 
     # --- providers ----------------------------------------------------------------------------------
@@ -218,7 +216,7 @@ class ExecutionEngine(Machine):
         task = event.task
         source = ctx.envelope.source_component
         self._received[source] = event.number
-        self._arrived += 1
+        self._offer.take(task.protocol)
         run = Run(task, ctx.envelope.correlation_id, ctx.envelope.message_id)
         if run.attempt in self._runs:
             return []

@@ -17,6 +17,30 @@ connections come back within 5 s."""
 
 
 @dataclass(slots=True)
+class Offer:
+    """The free slots, and the room for calls, that an engine has told of; and what of it is used up since.
+
+    To whoever was told, all that has come since is still there, though it may have ended: what is left for
+    him grows only with the next telling. While he knows of half of what there is, that can wait.
+    """
+
+    free: int
+    room: dict[str, int]
+
+    def take(self, protocol: str) -> None:
+        """A task of the protocol has come."""
+        self.free -= 1
+        if protocol in self.room:
+            self.room[protocol] -= 1
+
+    def is_outdated(self, free: int, room: Mapping[str, int]) -> bool:
+        """Whether there is less than was told, or more than twice as much, or a protocol more or less."""
+        if self.room.keys() != room.keys() or not self.free <= free <= 2 * self.free:
+            return True
+        return any(not self.room[name] <= left <= 2 * self.room[name] for name, left in room.items())
+
+
+@dataclass(slots=True)
 class Room:
     """What the registry says, and the calls that this engine has in each provider."""
 
