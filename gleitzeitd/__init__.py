@@ -14,6 +14,7 @@ roles.py    THE table: role -> machine, settings, performer             imports 
 plan.py     a command line -> roles with their settings                 imports roles, config
 conform/    does a foreign provider do what it has to?                  imports runtime
 client.py   the Python client          cli/   the gleitzeit command     import runtime
+mcp_serve/  workflows and methods as tools of MCP hosts                 imports client, model, ...
 """
 
 __version__ = "5.0.0"

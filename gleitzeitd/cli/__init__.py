@@ -45,6 +45,7 @@ _COMMANDS = {
     "trace": ("tracing", "The last events that went through the hub."),
     "drain": ("drain", "Have an engine or a provider take nothing new and finish what runs."),
     "doctor": ("doctor", "What is wrong with this host and with the system, and what to do about it."),
+    "mcp": ("mcp", "Serve workflows and methods as tools to a host of the Model Context Protocol."),
     "backup": ("backup", "A checked copy of the database, while everything runs."),
     "restore": ("backup", "A backup in the place of the database."),
     "config": ("config_show", "The settings of a role, and where each is from."),
