@@ -19,6 +19,7 @@ from jsonschema.exceptions import SchemaError, ValidationError
 from gleitzeitd.errors import MalformedData, MethodNotSupported, ParameterInvalid, ResultInvalid
 from gleitzeitd.model.protocol import Method, Protocol, SchemaProblem
 from gleitzeitd.plain import Json, describe, did_you_mean
+from gleitzeitd.providers.flat_schema import Accepts, flat
 
 PROBLEM_LIMIT = 50
 """Problems reported per value; the rest would not help any more."""
@@ -27,7 +28,11 @@ VALIDATOR_LIMIT = 512
 SHOWN_CHARACTERS = 80
 """Of a value, in a message."""
 
-_validators: OrderedDict[str, Draft202012Validator] = OrderedDict()
+_Checks = tuple[Accepts | None, Draft202012Validator]
+
+_validators: OrderedDict[str, _Checks] = OrderedDict()
+_by_identity: OrderedDict[int, tuple[dict[str, Json], _Checks]] = OrderedDict()
+"""The same by the object, which is kept so that its identity stays its own: a schema is not changed."""
 
 _WORDS = {
     "string": "text",
@@ -46,7 +51,9 @@ def problems(schema: dict[str, Json], value: Json) -> list[SchemaProblem]:
     Raises:
         MalformedData: the schema itself is none, or refers to something outside itself.
     """
-    validator = _compiled(schema)
+    accepts, validator = _compiled(schema)
+    if accepts is not None and accepts(value):
+        return []
     try:
         errors = list(islice(validator.iter_errors(value), PROBLEM_LIMIT))
     except RecursionError:
@@ -157,10 +164,21 @@ def _check_unicode(text: str, path: tuple[str | int, ...]) -> None:
         raise _Stray(path, "text with half a surrogate pair") from None
 
 
-def _compiled(schema: dict[str, Json]) -> Draft202012Validator:
+def _compiled(schema: dict[str, Json]) -> _Checks:
+    known = _by_identity.get(id(schema))
+    if known is not None:
+        return known[1]
+    checks = _compiled_text(schema)
+    _by_identity[id(schema)] = (schema, checks)
+    if len(_by_identity) > VALIDATOR_LIMIT:
+        _by_identity.popitem(last=False)
+    return checks
+
+
+def _compiled_text(schema: dict[str, Json]) -> _Checks:
     text = json.dumps(schema, sort_keys=True, separators=(",", ":"))
-    validator = _validators.get(text)
-    if validator is None:
+    checks = _validators.get(text)
+    if checks is None:
         _check_references(schema)
         try:
             Draft202012Validator.check_schema(schema)
@@ -169,12 +187,13 @@ def _compiled(schema: dict[str, Json]) -> Draft202012Validator:
             raise MalformedData(where, _clipped(error.message)) from None
         except RecursionError:
             raise MalformedData("schema", "nested too deeply") from None
-        validator = _validators[text] = Draft202012Validator(json.loads(text))
+        own = json.loads(text)
+        checks = _validators[text] = flat(own), Draft202012Validator(own)
         if len(_validators) > VALIDATOR_LIMIT:
             _validators.popitem(last=False)
     else:
         _validators.move_to_end(text)
-    return validator
+    return checks
 
 
 def _check_references(schema: dict[str, Json]) -> None:
