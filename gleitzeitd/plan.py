@@ -26,6 +26,8 @@ ALL, KEYGEN = "all", "keygen"
 DATABASE = "sqlite.path"
 CLASS = ("provider", "module")
 """The section and the key that name a provider's class, and so decide which settings it has."""
+PROTOCOL = ("provider", "protocol")
+"""The key that names the file of its protocol, beside the class."""
 BUILTIN = ("echo", "python", "shell", "http", "llm")
 """As ``gleitzeitd.providers.BUILTIN``, which takes long to import."""
 
@@ -129,6 +131,8 @@ class _Wanted:
     assembly: Assembly | None = None
     instance: str = ""
     """Its name among several of this role on the host."""
+    apart: tuple[tuple[str, str], ...] = (CLASS,)
+    """Keys of its files that are no settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +180,7 @@ class Plan:
             environment=self.environment,
             foreign=foreign_sections(set(one.sections)),
             aliases=ALIASES,
-            apart=[CLASS],
+            apart=one.apart,
         )
         self._override(loaded, "connection", "hub_urls", self.hub_urls, "--hub")
         self._override(loaded, "log", "level", self.log_level, "--log-level")
@@ -242,7 +246,8 @@ def plan_of(options: argparse.Namespace, environment: Mapping[str, str]) -> Plan
     elif options.role == Role.PROVIDER.file_name:
         if options.module:
             sys.path.append(str(Path.cwd()))
-        wanted = [_provider(options.name, options.module or _class_of(options.name, options.config))]
+        spec = options.module or _class_of(options.name, options.config)
+        wanted = [_provider(options.name, spec, _protocol_of(options.name, options.config) if spec else None)]
         title = f"Gleitzeit: settings of the provider {wanted[0].instance}."
     else:
         role = next(role for role in ROLES if role.file_name == options.role)
@@ -296,10 +301,24 @@ def _class_of(name: str, given: Sequence[Path]) -> str:
     )
 
 
-def _provider(name: str, module: str = "") -> _Wanted:
+def _protocol_of(name: str, given: Sequence[Path]) -> Path | None:
+    """The file with the protocol of a provider of one's own, if it is not in its code."""
+    if not name and not given:
+        return None  # a class alone has no file
+    found = value_in(config_files(Role.PROVIDER, given, instance=name), *PROTOCOL)
+    if found is None:
+        return None
+    path, place = found
+    if type(path) is not str or not path.strip():
+        raise ConfigError(f"{place}: {'.'.join(PROTOCOL)}: expected the path of a file, as weather.yaml")
+    # As an include: it is looked for from where the file lies that names it.
+    return Path(place.rpartition(":")[0]).parent / path.strip()
+
+
+def _provider(name: str, module: str = "", protocol: Path | None = None) -> _Wanted:
     from gleitzeitd.runtime.assembly import provider
 
-    assembly = provider(name, module)
+    assembly = provider(name, module, protocol)
     name = name or module.rpartition(":")[2].lower()
     return _Wanted(
         role=Role.PROVIDER,
@@ -307,4 +326,5 @@ def _provider(name: str, module: str = "") -> _Wanted:
         sections={**assembly.sections, **COMPONENTS},
         assembly=assembly,
         instance=name,
+        apart=(CLASS, PROTOCOL) if protocol is not None else (CLASS,),
     )

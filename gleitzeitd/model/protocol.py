@@ -7,9 +7,20 @@ one checked is handed a :data:`SchemaCheck`, so that this module knows no valida
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 from gleitzeitd.plain import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A call of a method as one would write it, for whoever reads the protocol; nothing is done with it."""
+
+    description: str = ""
+    parameters: dict[str, Json] = field(default_factory=dict)
+    result: Json = None
+    """None: not told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +32,7 @@ class Method:
     """JSON Schema of the parameters, always of an object."""
     returns: dict[str, Json] = field(default_factory=dict)
     """JSON Schema of the result; an empty one admits anything."""
+    examples: list[Example] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,3 +57,21 @@ class SchemaProblem:
 
 SchemaCheck = Callable[[dict[str, Json], Json], list[SchemaProblem]]
 """``(schema, value)`` to all problems, in document order; none if the value fits."""
+
+
+def with_defaults(schema: dict[str, Json], value: Json) -> Json:
+    """``value`` with the defaults that ``schema`` has for what is missing in it, at any depth.
+
+    Looked into are ``properties`` and ``items``; a table that is missing as a whole is not made up.
+    """
+    if isinstance(value, dict):
+        known = {name: one for name, one in schema.get("properties", {}).items() if isinstance(one, dict)}
+        out = {name: with_defaults(known[name], v) if name in known else v for name, v in value.items()}
+        missing = {
+            name: one["default"] for name, one in known.items() if name not in out and "default" in one
+        }
+        return out | deepcopy(missing)
+    items = schema.get("items")
+    if isinstance(value, list) and isinstance(items, dict):
+        return [with_defaults(items, each) for each in value]
+    return value

@@ -41,6 +41,7 @@ from gleitzeitd.errors import ConfigError, ExecutionFailed, MalformedData, Provi
 from gleitzeitd.model.protocol import Method, Protocol
 from gleitzeitd.plain import Json, did_you_mean
 from gleitzeitd.providers.base import MethodCall, Provider, time_limit
+from gleitzeitd.providers.declared import check_signature, completed, functions_for, serving
 from gleitzeitd.providers.hints import from_json, schema_for, to_json
 from gleitzeitd.providers.schema import check_parameters, check_result, check_schema
 
@@ -116,6 +117,8 @@ class MethodProvider(Provider):
 
     protocol_name: ClassVar[str]
     """With its version: ``weather/v1``."""
+    declared: ClassVar[Protocol | None] = None
+    """Its protocol, where a file has it; the code then says nothing about schemas."""
     times_itself: ClassVar[bool] = False
     """True if the methods enforce ``call.timeout``, because their work begins later than the call."""
     Settings: ClassVar[type] = MethodProviderSettings
@@ -123,8 +126,8 @@ class MethodProvider(Provider):
     def __init__(self, settings: Any = None) -> None:
         """Raises ConfigError if a method's type hints have no JSON form."""
         self.settings = self.Settings() if settings is None else settings
-        self._bound = _bound_methods(self)
-        self._protocol = Protocol(
+        self._bound = _bound_methods(self) if self.declared is None else _as_declared(self, self.declared)
+        self._protocol = self.declared or Protocol(
             name=self.protocol_name,
             description=_summary(type(self)),
             methods={name: bound.declared for name, bound in self._bound.items()},
@@ -152,6 +155,8 @@ class MethodProvider(Provider):
         return "ok"
 
     async def call(self, call: MethodCall) -> Json:
+        if self.declared is not None:
+            call = completed(self.declared, call)
         check_parameters(self._protocol, call.method, call.parameters)
         bound = self._bound[call.method]
         with self._slot():
@@ -244,8 +249,10 @@ class MethodProvider(Provider):
         return forget
 
 
-def load(spec: str) -> type[Provider]:
+def load(spec: str, declared: Protocol | None = None) -> type[Provider]:
     """The provider class that ``my.module:MyProvider`` names, or that ``my.module`` makes with its functions.
+
+    ``declared`` is its protocol, if that is in a file; the class then needs no schema, and no name of one.
 
     Raises:
         ConfigError: with what is wrong with the name, or with the module.
@@ -263,7 +270,7 @@ def load(spec: str) -> type[Provider]:
         why = f"{type(error).__name__}: {error}"
         raise ConfigError(f"provider {spec!r}: {module_name} cannot be imported: {why}") from error
     if not colon:
-        return _of_functions(spec, module)
+        return _served(_of_functions(spec, module), declared)
     found = getattr(module, class_name, None)
     if found is None:
         classes = [name for name, value in vars(module).items() if isinstance(value, type)]
@@ -272,11 +279,21 @@ def load(spec: str) -> type[Provider]:
         )
     if not (isinstance(found, type) and issubclass(found, Provider)):
         raise ConfigError(f"provider {spec!r}: {class_name} is no subclass of Provider")
+    found = _served(found, declared)
     if missing := sorted(found.__abstractmethods__):
         raise ConfigError(f"provider {spec!r}: {class_name} lacks {', '.join(missing)}")
     if issubclass(found, MethodProvider) and not hasattr(found, "protocol_name"):
         raise ConfigError(f'provider {spec!r}: {class_name} lacks protocol_name = "name/v1"')
     return found
+
+
+def _served(found: type[Provider], declared: Protocol | None) -> type[Provider]:
+    if declared is None:
+        return found
+    if not issubclass(found, MethodProvider):
+        return serving(found, declared)
+    named = {"__doc__": found.__doc__, "__module__": found.__module__, "__qualname__": found.__qualname__}
+    return type(found.__name__, (found,), {**named, "declared": declared, "protocol_name": declared.name})
 
 
 def _of_functions(spec: str, module: ModuleType) -> type[Provider]:
@@ -323,6 +340,42 @@ def _bound_methods(provider: MethodProvider) -> dict[str, _Bound]:
         for exposed in (own_name or name, *aliases):
             bound[f"{prefix}/{exposed}"] = one
     return bound
+
+
+def _as_declared(provider: MethodProvider, declared: Protocol) -> dict[str, _Bound]:
+    owner = type(provider).__name__
+    functions: dict[str, Callable[..., Any]] = {}
+    for name in _method_names(type(provider)):
+        function = getattr(provider, name)
+        own_name, aliases, _ = getattr(function, _MARK, ("", (), None))
+        functions |= dict.fromkeys((own_name or name, *aliases), function)
+    bound = {}
+    for full, function in functions_for(declared, functions, owner).items():
+        try:
+            check_signature(full, declared.methods[full], function)
+            bound[full] = _bind_as(function, declared.methods[full])
+        except (TypeError, NameError) as error:
+            raise ConfigError(f"{owner}.{function.__name__}: {error}") from error
+    return bound
+
+
+def _bind_as(function: Callable[..., Any], declared: Method) -> _Bound:
+    hints = typing.get_type_hints(function, include_extras=True)
+    hints.pop("return", None)
+    injected = tuple(name for name, hint in hints.items() if hint is MethodCall)
+    of_others = [
+        hints.pop(name, Any)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.VAR_KEYWORD
+    ]
+    return _Bound(
+        function=function,
+        hints=hints,
+        extra=of_others[0] if of_others else Any,
+        injected=injected,
+        is_async=inspect.iscoroutinefunction(function),
+        declared=declared,
+    )
 
 
 def _method_names(cls: type) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gleitzeitd.machines.base import Effects, Machine
@@ -140,18 +141,27 @@ def persistence() -> Assembly:
     return Assembly(sections={"persistence": Settings, "sqlite": sqlite.Settings}, build=build)
 
 
-def provider(name: str, spec: str = "") -> Assembly:
+def provider(name: str, spec: str = "", protocol: Path | None = None) -> Assembly:
     """A provider: the built-in one of this name, or the class that ``spec`` (``module:Class``) names.
 
+    ``protocol`` is the file that declares what the class serves, if its code does not.
+
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or the file is wrong.
     """
+    from gleitzeitd.events.protocol_registry import RegisterProtocol
+    from gleitzeitd.machines.base import Ask
     from gleitzeitd.machines.provider import ProviderMachine, Settings
     from gleitzeitd.providers import builtin, load
     from gleitzeitd.providers.schema import problems
     from gleitzeitd.runtime.work import ProviderPerformer
 
-    cls = load(spec) if spec else builtin(name)
+    if protocol is not None:
+        from gleitzeitd.protocol_file import declared
+
+        cls = load(spec, declared(protocol))
+    else:
+        cls = load(spec) if spec else builtin(name)
 
     def build(sections: Sections, me: Identity) -> Assembled:
         worker: Any = cls
@@ -166,6 +176,12 @@ def provider(name: str, spec: str = "") -> Assembly:
             epoch=me.epoch,
         )
         shown = _Shown()
+
+        def changed() -> None:
+            machine.protocol = made.protocol()
+            shown([Ask("protocol", RegisterProtocol(protocol=machine.protocol))])
+
+        made.watch_protocol(changed)
         performer = ProviderPerformer(made, shown, settings.journal_output_bytes)
         return Assembled(machine=machine, performer=performer, attach=shown.attach)
 
