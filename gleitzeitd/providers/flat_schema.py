@@ -27,25 +27,21 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 
 def flat(schema: Json) -> Accepts | None:
-    """For a schema with nothing but types, keys and what people read; None for any other.
+    """For a schema with nothing but types, keys, items and what people read; None for any other.
 
     ``type(value)`` is looked at, not ``isinstance``: a bool is no number, and JSON has no subclasses.
     """
-    if type(schema) is not dict or not schema.keys() <= _ABOUT | {
-        "type",
-        "properties",
-        "required",
-        "additionalProperties",
-    }:
+    if type(schema) is not dict:
         return None
     kinds = _kinds(schema.get("type"))
-    if kinds is None:
-        return None
-    if not schema.keys() & {"properties", "required", "additionalProperties"}:
-        return lambda value: type(value) in kinds
-    if kinds != (dict,) or type(schema.get("additionalProperties", True)) is not bool:
-        return None
-    return _table(schema)
+    words = schema.keys() - _ABOUT - {"type"}
+    if kinds is None or not words:
+        return None if kinds is None else lambda value: type(value) in kinds
+    if kinds == (dict,) and words <= {"properties", "required", "additionalProperties"}:
+        return _table(schema)
+    if kinds == (list,) and words == {"items"}:
+        return _list(schema["items"])
+    return None
 
 
 def _kinds(named: Json) -> tuple[type, ...] | None:
@@ -53,6 +49,17 @@ def _kinds(named: Json) -> tuple[type, ...] | None:
     if type(names) is not list or not all(type(name) is str and name in _KINDS for name in names):
         return None
     return tuple(kind for name in names for kind in _KINDS[name])
+
+
+def _any(_: Json) -> bool:
+    return True
+
+
+def _list(item: Json) -> Accepts | None:
+    accepts = flat(item)
+    if accepts is None:
+        return None
+    return lambda value: type(value) is list and all(map(accepts, value))
 
 
 def _table(schema: dict[str, Json]) -> Accepts | None:
@@ -63,14 +70,17 @@ def _table(schema: dict[str, Json]) -> Accepts | None:
             return None
         keys[key] = accepts
     required = frozenset(schema.get("required", ()))
-    is_open = schema.get("additionalProperties", True)
+    rest = schema.get("additionalProperties", True)
+    other = _any if rest is True else flat(rest)
+    if other is None and rest is not False:
+        return None
 
     def accepts_table(value: Json) -> bool:
         if type(value) is not dict or not required <= value.keys():
             return False
         for key, item in value.items():
-            accepts = keys.get(key)
-            if not is_open if accepts is None else not accepts(item):
+            accepts = keys.get(key, other)
+            if accepts is None or not accepts(item):
                 return False
         return True
 
