@@ -14,16 +14,19 @@ types = st.sampled_from(KINDS) | st.lists(st.sampled_from(KINDS), min_size=1, ma
 leaves = st.builds(lambda kind: {"type": kind, "description": "x"}, types)
 schemas = st.recursive(
     leaves,
-    lambda inner: st.builds(
-        lambda keys, required, is_open: {
-            "type": "object",
-            "properties": keys,
-            "required": sorted(required),
-            "additionalProperties": is_open,
-        },
-        st.dictionaries(KEYS, inner, max_size=3),
-        st.sets(KEYS, max_size=2),
-        st.booleans(),
+    lambda inner: (
+        st.builds(
+            lambda keys, required, rest: {
+                "type": "object",
+                "properties": keys,
+                "required": sorted(required),
+                "additionalProperties": rest,
+            },
+            st.dictionaries(KEYS, inner, max_size=3),
+            st.sets(KEYS, max_size=2),
+            st.booleans() | inner,
+        )
+        | st.builds(lambda item: {"type": "array", "items": item}, inner)
     ),
     max_leaves=5,
 )
@@ -54,16 +57,11 @@ def test_of_what_is_valid_only_whole_floats_are_left_to_the_validator(schema, va
 
 
 def test_a_schema_with_anything_else_is_left_to_the_validator():
-    for word in (
-        {"minimum": 1},
-        {"pattern": "x"},
-        {"enum": [1]},
-        {"$ref": "#"},
-        {"anyOf": []},
-        {"items": {}},
-    ):
+    words = [{"minimum": 1}, {"pattern": "x"}, {"enum": [1]}, {"$ref": "#"}, {"anyOf": []}, {"minItems": 1}]
+    for word in words:
         assert flat({"type": "object", **word}) is None
         assert flat({"type": "object", "properties": {"a": {"type": "string", **word}}}) is None
+        assert flat({"type": "object", "additionalProperties": word}) is None
+        assert flat({"type": "array", "items": word}) is None
     assert flat({}) is None
-    assert flat({"type": "object", "additionalProperties": {"type": "string"}}) is None
     assert flat({"type": "string", "required": ["a"]}) is None
