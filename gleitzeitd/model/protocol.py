@@ -32,7 +32,7 @@ class Method:
     """JSON Schema of the parameters, always of an object."""
     returns: dict[str, Json] = field(default_factory=dict)
     """JSON Schema of the result; an empty one admits anything."""
-    examples: list[Example] = field(default_factory=list)
+    examples: tuple[Example, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -181,7 +181,7 @@ class _Reader(TableReader):
         self.schema_problems(parameters, place, inside)
         returns, inside = self.returns(table.get("returns"), (*path, "returns"))
         self.schema_problems(returns, (*path, "returns"), inside)
-        examples = self.examples(table, path, parameters, returns) if not self.count else []
+        examples = self.examples(table, path, parameters, returns) if not self.count else ()
         return Method(description=description, parameters=parameters, returns=returns, examples=examples)
 
     # Schemas.
@@ -318,7 +318,7 @@ class _Reader(TableReader):
 
     def examples(
         self, table: dict[str, Json], path: Path, parameters: dict[str, Json], returns: dict[str, Json]
-    ) -> list[Example]:
+    ) -> tuple[Example, ...]:
         value = table.get("examples")
         path = (*path, "examples")
         if value is not None and not isinstance(value, list):
@@ -341,7 +341,7 @@ class _Reader(TableReader):
                 for problem in self.check(returns, example.result):
                     self.warn((*place, told, *problem.path), f"does not fit: {problem.message}")
             found.append(example)
-        return found
+        return tuple(found)
 
 
 def _is_schema(table: dict[str, Json]) -> bool:

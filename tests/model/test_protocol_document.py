@@ -118,13 +118,13 @@ def test_a_protocol_file_of_earlier_versions_is_read() -> None:
                     "properties": {"response": {"type": "string"}},
                     "required": ["response"],
                 },
-                examples=[
+                examples=(
                     Example(
                         description="Hello",
                         parameters={"messages": [{"role": "user", "content": "Hello"}]},
                         result={"response": "Hi"},
-                    )
-                ],
+                    ),
+                ),
             )
         },
     )
