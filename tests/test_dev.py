@@ -105,3 +105,11 @@ def test_the_package_has_the_version_that_the_code_has() -> None:
     assert project["tool"]["setuptools"]["dynamic"]["version"]["attr"] == "gleitzeitd.__version__"
     assert "## [Unreleased]" in (changes := (ROOT / "CHANGELOG.md").read_text())
     assert f"version {gleitzeitd.__version__}" in changes or f"## [{gleitzeitd.__version__}]" in changes
+
+
+def test_what_tests_need_is_installed_before_they_run() -> None:
+    script = (ROOT / "dev").read_text()
+    tests = script[script.index("    test)") :].partition(";;")[0]
+    for function in ("setup", "setup_tools", "setup_javascript", "setup_rust", "setup_system"):
+        assert f"\n{function}() {{" in script
+        assert f"\n        {function}\n" in tests
