@@ -43,7 +43,11 @@ def forecast(city: str, days: int = 3) -> dict:
 '''
 
 
-async def started(system: Embedded, directory: Path, spec: str) -> asyncio.subprocess.Process:
+DAEMON = ["-m", "gleitzeitd", "provider", "--module"]
+COMMAND = ["-c", "from gleitzeitd.cli import main; main()", "provider", "--module"]
+
+
+async def started(system: Embedded, directory: Path, spec: str, how: list[str]) -> asyncio.subprocess.Process:
     (directory / "sky.py").write_text(WEATHER)
     (directory / "weather.py").write_text(FUNCTION)
     environment = {
@@ -52,17 +56,18 @@ async def started(system: Embedded, directory: Path, spec: str) -> asyncio.subpr
         "GLEITZEIT_HUB_URL": system.hub_url,
         "GLEITZEIT_TOKEN": str(system.token),
     }
-    command = [sys.executable, "-m", "gleitzeitd", "provider", "--module", spec]
     return await asyncio.create_subprocess_exec(
-        *command, env=environment, cwd=directory, stderr=asyncio.subprocess.PIPE
+        sys.executable, *how, spec, env=environment, cwd=directory, stderr=asyncio.subprocess.PIPE
     )
 
 
-@pytest.mark.parametrize("spec", ["sky:Weather", "weather"])
+@pytest.mark.parametrize(
+    ("spec", "how"), [("sky:Weather", DAEMON), ("weather", DAEMON), ("weather", COMMAND)]
+)
 async def test_it_serves_what_its_type_hints_say_and_ends_when_it_is_told_to(
-    system: Embedded, tmp_path: Path, spec: str
+    system: Embedded, tmp_path: Path, spec: str, how: list[str]
 ) -> None:
-    process = await started(system, tmp_path, spec)
+    process = await started(system, tmp_path, spec, how)
     try:
         async with Client(system.hub_url, system.token) as client, asyncio.timeout(30):
             while "weather/v1" not in (known := {p.name: p for p in (await client.protocols()).protocols}):
