@@ -28,7 +28,7 @@ CLASS = ("provider", "module")
 """The section and the key that name a provider's class, and so decide which settings it has."""
 PROTOCOL = ("provider", "protocol")
 """The key that names the file of its protocol, beside the class."""
-BUILTIN = ("echo", "python", "shell", "http", "llm")
+BUILTIN = ("echo", "python", "shell", "http", "llm", "mcp")
 """As ``gleitzeitd.providers.BUILTIN``, which takes long to import."""
 
 

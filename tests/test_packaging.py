@@ -50,10 +50,16 @@ def test_every_role_and_every_provider_has_a_package() -> None:
     assert set(PACKAGES) == wanted
 
 
-def test_the_metapackage_depends_on_all_others_in_its_own_version() -> None:
+def test_the_metapackage_depends_on_all_others_but_one_in_its_own_version() -> None:
     relations = [one.strip() for one in PACKAGES["gleitzeit"]["Depends"].split(",")]
     ours = {one for one in relations if not one.startswith("$")}
-    assert ours == {f"{name} (= ${{source:Version}})" for name in PACKAGES if name != "gleitzeit"}
+    wanted = set(PACKAGES) - {"gleitzeit", "gleitzeit-provider-mcp"}
+    assert ours == {f"{name} (= ${{source:Version}})" for name in wanted}
+
+
+def test_nothing_depends_on_the_package_with_the_sdk_of_mcp() -> None:
+    for name, binary in PACKAGES.items():
+        assert "gleitzeit-provider-mcp" not in names(binary.get("Depends", "")), name
 
 
 @pytest.mark.parametrize("package", sorted(set(PACKAGES) - {"gleitzeit", "gleitzeit-common"}))
@@ -63,8 +69,9 @@ def test_a_package_depends_on_the_code_of_its_own_version_and_on_nothing_else_by
     assert all(one.startswith(("${", "gleitzeit-common ")) for one in relations)
 
 
-def test_all_packages_are_of_one_architecture_and_say_what_they_are() -> None:
-    assert {binary["Architecture"] for binary in BINARIES} == {"all"}
+def test_only_what_brings_compiled_code_is_of_one_architecture_and_all_say_what_they_are() -> None:
+    compiled = {binary["Package"] for binary in BINARIES if binary["Architecture"] != "all"}
+    assert compiled == {"gleitzeit-provider-mcp"}
     synopses = [binary["Description"].split("  ")[0] for binary in BINARIES]
     assert len(set(synopses)) == len(synopses)
 

@@ -75,12 +75,17 @@ class Provider(ABC):
 
     @abstractmethod
     def protocol(self) -> Protocol:
-        """What it serves. The same at every call."""
+        """What it serves. The same at every call, but for those who call back; see ``watch_protocol``."""
 
     @property
     @abstractmethod
     def capacity(self) -> int:
         """Calls that can run at once, at least 1."""
+
+    def watch_protocol(self, changed: Callable[[], None]) -> None:  # noqa: B027 - most never change
+        """``changed`` is to be called, in the event loop, whenever ``protocol()`` has become another one of
+        the same name. A method may go only when no call of it is under way.
+        """
 
     async def start(self) -> None:  # noqa: B027 - most providers hold nothing
         """Acquire what calls need; repeating it changes nothing.

@@ -51,6 +51,7 @@ BUILTIN: dict[str, str] = {
     "shell": "gleitzeitd.providers.shell:ShellProvider",
     "http": "gleitzeitd.providers.http:HttpProvider",
     "llm": "gleitzeitd.providers.llm:LlmProvider",
+    "mcp": "gleitzeitd.providers.mcp:McpProvider",
 }
 """The providers that gleitzeitd brings, by name."""
 
