@@ -1,6 +1,7 @@
 """Gleitzeit: durable workflows as systemd daemons that speak only Socket.IO events.
 
 errors.py, plain.py   the exception tree; dataclasses <-> plain data    imports nothing
+record.py             frozen dataclasses that cost little               imports nothing
 model/      what the words mean: workflow, task, reference, ledger      imports plain, errors
 events/     what crosses the wire: the catalogue and its codec          imports model
 machines/   what is decided: one sans-IO machine per role               imports events, model

@@ -13,11 +13,12 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "gleitzeitd"
 
-BASICS = {"plain", "errors"}
+BASICS = {"plain", "errors", "record"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
     "bounds": set(),
+    "record": set(),
     "plain": {"errors"},
     "model": BASICS | {"bounds"},
     "events": BASICS | {"model"},
@@ -50,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 """The layer, a folder or a file of the package, to the modules that it may import, with all below them.
 Its own modules and the version are open to everybody."""
 
-PURE = {"errors", "bounds", "plain", "model", "events", "machines"}
+PURE = {"errors", "bounds", "plain", "record", "model", "events", "machines"}
 """They decide, and do nothing: no clock, no chance, no file, no network, no log."""
 OPEN_TO_PURE = set(
     "__future__ abc ast base64 bisect collections copy dataclasses datetime difflib enum fnmatch functools hashlib "

@@ -7,11 +7,12 @@ what its body holds. Routing, permission checks, validation and documentation al
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Any, ClassVar, TypeVar, cast, dataclass_transform
 
 from gleitzeitd.model.names import ComponentId, Role, Shard, shard_of
+from gleitzeitd.record import positional_record, record
 
 
 class Kind(Enum):
@@ -54,7 +55,7 @@ class To(Enum):
     """Clients subscribed to the envelope's topic, which is a workflow_id."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Route:
     """One arrow of the catalogue: from senders of some roles to one destination."""
 
@@ -69,7 +70,7 @@ class Route:
 COMPONENTS = frozenset(Role) - {Role.HUB}
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class WireRange:
     """The versions of the wire that somebody speaks; the module ``gleitzeitd.events`` says what they mean."""
 
@@ -109,7 +110,7 @@ def route(senders: Roles, to: To, roles: Roles = (), *, renamed: str | None = No
     return made
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Envelope:
     """What accompanies every event; on the wire each key has a leading underscore."""
 
@@ -178,7 +179,7 @@ def event(
 
     def declare(cls: type[E]) -> type[E]:
         assert name not in CATALOGUE, f"event {name!r} is declared twice"
-        made: Any = dataclass(frozen=True, slots=True, kw_only=True)(cls)
+        made: Any = record(cls)
         made.name = name
         made.kind = kind
         made.delivery = delivery

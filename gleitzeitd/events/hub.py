@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.events.base import COMPONENTS, Delivery, Event, Kind, To, event, route
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json
+from gleitzeitd.record import record
 
 ACT_ON_LOSS = (Role.QUEUE_MANAGER, Role.EXECUTION_ENGINE, Role.PROTOCOL_REGISTRY, Role.PERSISTENCE)
 """Roles for which it matters that another component has gone."""
@@ -143,7 +144,7 @@ class ListComponents(Event):
     """Who is connected?"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ComponentInfo:
     """One connected component, as the hub sees it."""
 
@@ -206,7 +207,7 @@ class QueryTrace(Event):
     limit: int = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TraceRecord:
     """One event that went through the hub. Never its payload."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.events.base import Delivery, Event, Kind, To, event, route
 from gleitzeitd.model.ledger import Execution, LeaseWish
 from gleitzeitd.model.names import ComponentId, Role, Shard, WorkflowId
 from gleitzeitd.plain import Json
+from gleitzeitd.record import record
 
 _READERS = (Role.DEPENDENCY_RESOLVER, Role.QUEUE_MANAGER, Role.CLIENT)
 
@@ -133,7 +134,7 @@ class DataRetrieved(Event):
     """For ``history``: whether there is such a workflow. Finished ones are deleted after a while."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ShardClaim:
     """What the ledger says of one shard."""
 

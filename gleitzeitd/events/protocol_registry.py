@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.events.base import Delivery, Event, Kind, To, event, route
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.model.protocol import Protocol
+from gleitzeitd.record import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ProviderInfo:
     """One provider of a protocol."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 from gleitzeitd.errors import ErrorInfo
@@ -12,6 +12,7 @@ from gleitzeitd.events.base import Envelope, Event
 from gleitzeitd.events.hub import NoComponentsAvailable
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json
+from gleitzeitd.record import positional_record
 
 
 class Request:
@@ -20,7 +21,7 @@ class Request:
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class Tell:
     """Send an event once. If it is lost, a later one makes up for it."""
 
@@ -33,7 +34,7 @@ class Tell:
     """The ``message_id`` that it follows from, where that is not the event being handled."""
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class Ask:
     """Send an event, and repeat it until it is answered. The answer is handled with ``ctx.asked``."""
 
@@ -45,14 +46,14 @@ class Ask:
     cause: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class CancelAsk:
     """Stop repeating; an answer that still comes is dropped."""
 
     key: str
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class Reply:
     """Answer the command that ``to`` stands for."""
 
@@ -60,7 +61,7 @@ class Reply:
     to: Envelope
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class SetTimer:
     """Call ``timer_expired(key)`` after ``delay`` seconds; replaces a timer of the same key."""
 
@@ -68,14 +69,14 @@ class SetTimer:
     delay: float
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class CancelTimer:
     """Forget the timer, if it is still set."""
 
     key: str
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class Call:
     """Have the role's performer carry out ``request``; the answer comes to ``call_finished``."""
 
@@ -83,14 +84,14 @@ class Call:
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class CancelCall:
     """Have the performer stop a call; it still finishes, with whatever came of it."""
 
     call_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class Note:
     """Write a journal record. ``message`` is constant; what varies is in ``fields``."""
 
@@ -100,7 +101,7 @@ class Note:
     fields: dict[str, Json]
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class Deliver:
     """Hub only: pass the frame being handled on, unread, under ``name``."""
 
@@ -111,7 +112,7 @@ class Deliver:
     """The name under which it was sent, where that differs."""
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class Send:
     """Hub only: an event of the hub's own. The runtime makes its envelope."""
 
@@ -124,7 +125,7 @@ class Send:
     causation_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class Disconnect:
     """Hub only: cut a connection."""
 
@@ -157,7 +158,7 @@ def caused(effects: Effects, cause: str | None) -> Effects:
     ]
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class Context:
     """What a handler may know besides the event."""
 

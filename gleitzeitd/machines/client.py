@@ -32,6 +32,7 @@ from gleitzeitd.machines.base import (
 )
 from gleitzeitd.machines.feed import read_entry, stamp_of
 from gleitzeitd.model.names import ComponentId, Role, WorkflowId
+from gleitzeitd.record import positional_record
 
 HISTORY_PAGE = 500
 """Feed entries fetched at once."""
@@ -42,28 +43,28 @@ _HISTORY = "watch/history/"
 _SUBSCRIBE = "watch/subscribe/"
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class Answered(Request):
     """The answer to a request; the call's id is the request's."""
 
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class Undelivered(Request):
     """Nobody is there to answer a request yet; it is being repeated."""
 
     notice: h.NoComponentsAvailable
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class RefusedByHub(Request):
     """The hub does not pass a request on; it is not repeated."""
 
     error: ErrorInfo
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class Published(Request):
     """Something that is watched has happened; the call's id is its topic."""
 
@@ -71,7 +72,7 @@ class Published(Request):
     correlation_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class Gone(Request):
     """A watched workflow was deleted before all of it had come; the call's id is its topic."""
 

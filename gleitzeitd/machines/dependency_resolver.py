@@ -37,12 +37,13 @@ from gleitzeitd.model.protocol import Protocol, SchemaCheck
 from gleitzeitd.model.reference import PYTHON_SOURCE, substitute
 from gleitzeitd.model.workflow import INPUTS, Task, Workflow
 from gleitzeitd.plain import Json, from_plain, to_plain
+from gleitzeitd.record import record
 
 RESULTS_AT_ONCE = 500
 """Results that one query asks for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Settings:
     """Section ``[dependency_resolver]`` of dependency-resolver.toml."""
 
@@ -57,9 +58,8 @@ class DependencyResolver(Follower):
     """Decides for the workflows of its shards."""
 
     role = Role.DEPENDENCY_RESOLVER
-
     component_id: ComponentId
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
     check: SchemaCheck = lambda schema, value: []
     """Validates JSON Schema; handed in, since this module knows no validator."""
     _courses: dict[WorkflowId, Course] = field(default_factory=dict)

@@ -47,9 +47,10 @@ from gleitzeitd.machines.starts import HELD_SECONDS, Starts
 from gleitzeitd.model.ledger import Attempt
 from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId
 from gleitzeitd.plain import Json
+from gleitzeitd.record import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Settings:
     """Section ``[execution_engine]`` of execution-engine.toml."""
 
@@ -83,7 +84,7 @@ class ExecutionEngine(Machine):
     role = Role.EXECUTION_ENGINE
 
     component_id: ComponentId
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
     _runs: dict[Attempt, Run] = field(default_factory=dict)
     _waiting: dict[str, dict[Attempt, None]] = field(default_factory=dict)  # protocol -> in order
     _room: Room = field(default_factory=Room)

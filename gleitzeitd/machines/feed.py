@@ -6,12 +6,12 @@ which entry its follower must have seen before it, so that a gap is noticed and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import cast
 
 from gleitzeitd.events import CATALOGUE, Event
 from gleitzeitd.model.ledger import Fact, FeedStamp
 from gleitzeitd.plain import Json, from_plain, to_plain
+from gleitzeitd.record import positional_record
 
 
 def event_of(fact: Fact) -> Event:
@@ -29,7 +29,7 @@ def entry_of(fact: Fact) -> Json:
     }
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class Entry:
     """One entry of a page."""
 

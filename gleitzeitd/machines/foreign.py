@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from gleitzeitd.errors import MalformedEvent
 from gleitzeitd.events import CATALOGUE, Envelope, Kind, To
@@ -18,6 +17,7 @@ from gleitzeitd.events.codec import decode_body, envelope_to_plain, loads, unfla
 from gleitzeitd.machines.routing import PLANS
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json, from_plain
+from gleitzeitd.record import positional_record, record
 
 _COMMANDS_KEPT = 1000
 _EXACT = 2**53  # beyond it, other languages' numbers are not exact
@@ -26,7 +26,7 @@ Attempt = tuple[Json, Json, Json]
 RoleOf = Callable[[str], Role | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Stamp:
     """What the runtime gives for an event that came without."""
 
@@ -35,7 +35,7 @@ class Stamp:
     at: str
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class _Command:
     message_id: str
     source: str

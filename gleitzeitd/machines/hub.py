@@ -16,8 +16,6 @@ pings watch it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gleitzeitd.bounds import bounded
 from gleitzeitd.errors import GleitzeitError, MalformedEvent, NotPermitted
 from gleitzeitd.events import WIRE, Event, To, WireRange
@@ -62,6 +60,7 @@ from gleitzeitd.machines.routing import PLANS, TEXT_LIMIT, Step, check_envelope,
 from gleitzeitd.machines.trace import Counts, Trace
 from gleitzeitd.model.names import SHARDS, ComponentId, Role
 from gleitzeitd.plain import Json
+from gleitzeitd.record import record
 
 CAPABILITIES = ("envelope", "batch")
 """What the hub understands beyond single flat events."""
@@ -71,7 +70,7 @@ _UNTRACED = frozenset({"heartbeat_response", "register_component"})
 _WARNINGS_PER_CONNECTION = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Settings:
     """Section ``[hub]``."""
 

@@ -39,6 +39,7 @@ from gleitzeitd.machines.base import (
 from gleitzeitd.machines.parcels import ASK_SHARE, FRAME_SIZE, frame_size
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json
+from gleitzeitd.record import positional_record, record
 
 SEEN_LIMIT = 8192
 """Message ids remembered, to drop repeats."""
@@ -61,7 +62,7 @@ TO_EVERY_HUB = frozenset({"serve_shards", "capacity_update", "subscribe", "unsub
 """What each hub keeps for its own connection; hubs do not talk to each other."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Identity:
     """Who a component is."""
 
@@ -76,7 +77,7 @@ class Identity:
     """The versions of the wire that it speaks."""
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class Transmit:
     """Send an event on one connection."""
 
@@ -90,7 +91,7 @@ class Transmit:
     """It goes before bulk."""
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class Registered:
     """The hub has accepted us on this connection."""
 
@@ -98,7 +99,7 @@ class Registered:
     capabilities: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class Refused:
     """The hub will not have us: trying again with the same token makes no sense."""
 
@@ -106,7 +107,7 @@ class Refused:
     error: ErrorInfo
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class Leave:
     """Close the connection, and make a new one."""
 

@@ -46,9 +46,10 @@ from gleitzeitd.model import change as c
 from gleitzeitd.model.ledger import Attempt, Fact, Recovered, TaskKey
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json
+from gleitzeitd.record import positional_record, record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Settings(retention.Settings):
     """Section ``[persistence]`` of persistence.toml."""
 
@@ -68,17 +69,17 @@ class Settings(retention.Settings):
 class Requests:
     """What the ledger's performer is asked to do."""
 
-    @dataclass(frozen=True, slots=True)
+    @positional_record
     class Open(Request):
         """Answered with :class:`~gleitzeitd.model.ledger.Recovered`."""
 
-    @dataclass(frozen=True, slots=True)
+    @positional_record
     class Commit(Request):
         """Answered with a list of outcomes, one per change."""
 
         changes: list[c.Change]
 
-    @dataclass(frozen=True, slots=True)
+    @positional_record
     class Read(Request):
         """Answered with the ``DataRetrieved`` that goes to the asker."""
 
@@ -116,7 +117,7 @@ class Persistence(Machine):
     role = Role.PERSISTENCE
 
     component_id: ComponentId
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
     _open: bool = False
     _pending: list[_Pending] = field(default_factory=list)
     _committing: list[_Pending] = field(default_factory=list)

@@ -24,6 +24,7 @@ from gleitzeitd.machines.base import Context, Effects, Machine, Note, Reply, Set
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.model.protocol import Protocol
 from gleitzeitd.plain import Json, did_you_mean
+from gleitzeitd.record import record
 
 SOON = 1.0
 """Seconds until the next health check, when something is to be found out."""
@@ -32,7 +33,7 @@ SILENT_CHECKS = 30
 _CHECK = "health check"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Settings:
     """Section ``[protocol_registry]`` of protocol-registry.toml."""
 

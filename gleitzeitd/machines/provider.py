@@ -58,6 +58,7 @@ from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId
 from gleitzeitd.model.problem import dotted
 from gleitzeitd.model.protocol import Method, Protocol, SchemaCheck
 from gleitzeitd.plain import Json, did_you_mean
+from gleitzeitd.record import positional_record, record
 
 HEALTH = "health"
 """The id of the call that looks how the provider is; there is one at a time."""
@@ -66,7 +67,7 @@ _FORGET = "forget"
 _HAND_BACK = "hand back"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Settings:
     """Section ``[calls]`` of a provider's TOML."""
 
@@ -86,7 +87,7 @@ class Settings:
     """What a call writes goes into the journal, too, up to this size. 0: nothing of it does."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Work(Request):
     """Call the provider. Answered with :class:`Finished`."""
 
@@ -104,12 +105,12 @@ class Work(Request):
     """The ``message_id`` of the question that made it run; the same work if another one had."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class CheckHealth(Request):
     """See how the provider is. Answered with ``ok``, or with what is wrong."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Finished:
     """What came of a call."""
 
@@ -135,7 +136,7 @@ class _Call:
     """It is being ended since the process is."""
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class _Kept:
     answer: Event
     until: float

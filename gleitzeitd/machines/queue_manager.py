@@ -31,9 +31,10 @@ from gleitzeitd.model.names import ComponentId, Role, Shard, TaskId, WorkflowId,
 from gleitzeitd.model.ready_queue import ReadyEntry, ReadyQueue
 from gleitzeitd.model.workflow import Priority
 from gleitzeitd.plain import Json
+from gleitzeitd.record import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Settings:
     """Section ``[queue_manager]`` of queue-manager.toml."""
 
@@ -107,7 +108,7 @@ class QueueManager(Follower):
     role = Role.QUEUE_MANAGER
 
     component_id: ComponentId
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
     _queue: ReadyQueue = field(default_factory=ReadyQueue)
     _leasing: dict[TaskKey, _Leasing] = field(default_factory=dict)  # asked for, not yet answered
     _engines: dict[ComponentId, _Engine] = field(default_factory=dict)

@@ -21,6 +21,7 @@ from gleitzeitd.errors import GleitzeitError
 from gleitzeitd.machines.base import Call, Effects, Note, Request, SetTimer
 from gleitzeitd.model.change import DeleteWorkflow, Outcome, Status
 from gleitzeitd.model.names import WorkflowId
+from gleitzeitd.record import record
 
 DAY = 86_400.0
 TIMER = "retention"
@@ -36,7 +37,7 @@ BUSY_PAUSE_SECONDS = 0.1
 """Between two steps, while something else is committed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Settings:
     """The part of ``[persistence]`` that is about what has finished."""
 
@@ -52,7 +53,7 @@ class Settings:
     there are; and for so long after its deletion a repeat of its submission does not run it again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Find(Request):
     """Answered with the ids of finished workflows that are due, the oldest first."""
 
@@ -63,7 +64,7 @@ class Find(Request):
     limit: int = FOUND_AT_ONCE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Sweep(Request):
     """Answered with the number of rows that were removed; 0: none are left."""
 

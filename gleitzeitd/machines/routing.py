@@ -6,21 +6,20 @@ Events of the connection itself (``link``) are not routed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gleitzeitd.errors import MalformedEvent, NotPermitted, UnknownEvent
 from gleitzeitd.events import CATALOGUE, COMPONENTS, Delivery, Event, Kind, Route, To
 from gleitzeitd.events.hub import NoComponentsAvailable
 from gleitzeitd.machines.members import Member, Members
 from gleitzeitd.model.names import SHARDS, ComponentId, Role
 from gleitzeitd.plain import Json
+from gleitzeitd.record import record
 
 TEXT_LIMIT = 1000
 """Characters of an envelope's value."""
 _KEYS_LIMIT = 32  # keys of an envelope, those of newer senders among them
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Step:
     """One route of an event, for one role of sender."""
 

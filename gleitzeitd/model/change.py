@@ -21,6 +21,7 @@ from gleitzeitd.model.ledger import (
 )
 from gleitzeitd.model.names import ComponentId, Role, Shard, TaskId, WorkflowId
 from gleitzeitd.plain import Json
+from gleitzeitd.record import record
 
 
 class Status(StrEnum):
@@ -33,7 +34,7 @@ class Status(StrEnum):
     MISSING = "missing"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Fence:
     """Under which ownership a change is asked for."""
 
@@ -47,7 +48,7 @@ class Change:
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class AcceptWorkflow(Change):
     """Insert a workflow with its tasks."""
 
@@ -59,7 +60,7 @@ class AcceptWorkflow(Change):
     fence: Fence
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class MakeReady(Change):
     """PENDING to READY."""
 
@@ -71,7 +72,7 @@ class MakeReady(Change):
     fence: Fence
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class SkipTasks(Change):
     """PENDING to SKIPPED, or to FAILED."""
 
@@ -81,7 +82,7 @@ class SkipTasks(Change):
     fence: Fence
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class GrantLeases(Change):
     """READY to LEASED, each for itself."""
 
@@ -90,7 +91,7 @@ class GrantLeases(Change):
     fence: Fence
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class StartTask(Change):
     """LEASED to RUNNING."""
 
@@ -100,7 +101,7 @@ class StartTask(Change):
     started_at: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class CompleteTask(Change):
     """Held to DONE."""
 
@@ -112,7 +113,7 @@ class CompleteTask(Change):
     finished_at: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class FailTask(Change):
     """Held to FAILED, RETRY, READY or CANCELLED."""
 
@@ -124,7 +125,7 @@ class FailTask(Change):
     finished_at: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class LoseAttempt(Change):
     """Held to READY: the engine is gone or does not know of it."""
 
@@ -132,14 +133,14 @@ class LoseAttempt(Change):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class WakeTask(Change):
     """RETRY to READY: the delay is over."""
 
     attempt: Attempt
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ResolveTask(Change):
     """UNKNOWN to READY, DONE or FAILED."""
 
@@ -151,14 +152,14 @@ class ResolveTask(Change):
     result: Json = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Expire(Change):
     """What was waited for has not happened in time."""
 
     deadline: Deadline
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class EndWorkflow(Change):
     """All its tasks have ended."""
 
@@ -168,7 +169,7 @@ class EndWorkflow(Change):
     fence: Fence
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class CancelWorkflow(Change):
     """Nothing of it starts any more."""
 
@@ -176,14 +177,14 @@ class CancelWorkflow(Change):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class DeleteWorkflow(Change):
     """It has ended, and nothing of it is kept."""
 
     workflow_id: WorkflowId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ChangePriority(Change):
     """Of tasks that do not run yet."""
 
@@ -192,7 +193,7 @@ class ChangePriority(Change):
     priority: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TakeShards(Change):
     """Give shards to an owner, each under a new epoch."""
 

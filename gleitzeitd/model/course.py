@@ -16,12 +16,13 @@ from gleitzeitd.model.ledger import ENDED, SkippedTask, TaskState, WorkflowState
 from gleitzeitd.model.names import TaskId, WorkflowId
 from gleitzeitd.model.workflow import Task, Workflow
 from gleitzeitd.plain import Json
+from gleitzeitd.record import positional_record
 
 NAMED_LIMIT = 10
 """Failed tasks that a workflow's error names."""
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class Ending:
     """How a workflow ended."""
 

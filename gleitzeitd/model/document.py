@@ -55,13 +55,14 @@ from gleitzeitd.model.workflow_schema import (
     WORKFLOW_KEYS,
 )
 from gleitzeitd.plain import Json, describe
+from gleitzeitd.record import record
 
 _METHOD = re.compile(METHOD_PATTERN)
 _PROTOCOL = re.compile(PROTOCOL_PATTERN)
 _CYCLE_SHOWN = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Reading:
     """What a document says."""
 

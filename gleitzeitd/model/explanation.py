@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from gleitzeitd.errors import GleitzeitError
 from gleitzeitd.model.explanation_texts import TEXTS
 from gleitzeitd.plain import did_you_mean
+from gleitzeitd.record import record
 
 WIDTH = 78
 """Characters of a line of an explanation."""
@@ -21,7 +21,7 @@ WIDTH = 78
 _NAMESPACE = "gleitzeit.error:"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Explanation:
     """An error's entry in the catalogue."""
 

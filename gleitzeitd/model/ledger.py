@@ -26,6 +26,7 @@ from gleitzeitd.model.names import ComponentId, Role, Shard, TaskId, WorkflowId
 from gleitzeitd.model.retry import ONCE, RetryPolicy
 from gleitzeitd.model.workflow import NO_TIMEOUTS, OnLost, Priority, Timeouts
 from gleitzeitd.plain import Json
+from gleitzeitd.record import record
 
 QUARANTINE = 2
 """A task that was lost so often runs alone in its provider: if it kills that, nothing is lost with it."""
@@ -83,7 +84,7 @@ class Audience(IntFlag):
 # --- values that travel in events ---------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class FeedStamp:
     """The place of an entry in its shard's feed."""
 
@@ -97,7 +98,7 @@ class FeedStamp:
     """Number of the entry before this one about the same workflow."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ReadyTask:
     """A task that can run now."""
 
@@ -110,7 +111,7 @@ class ReadyTask:
     """With every reference replaced. Only on the way to the ledger; the feed leaves it out."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class SkippedTask:
     """A task that will not run."""
 
@@ -120,7 +121,7 @@ class SkippedTask:
     """It counts as failed itself: its parameters could not be made."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class LeaseWish:
     """A queue manager's wish to give a task to an engine."""
 
@@ -131,7 +132,7 @@ class LeaseWish:
     engine_id: ComponentId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Execution:
     """All that an engine needs for one attempt."""
 
@@ -152,7 +153,7 @@ class Execution:
     correlation_id: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class OutputChunk:
     """Something that a task wrote."""
 
@@ -344,7 +345,7 @@ class ShardRow:
         return self.last_resolver if role is Role.DEPENDENCY_RESOLVER else self.last_queue_manager
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Recovered:
     """What a ledger has to arm again when it starts."""
 
@@ -360,7 +361,7 @@ class Recovered:
     """With their full time in seconds."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Fact:
     """One feed entry: what became true."""
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from gleitzeitd.plain import Json
+from gleitzeitd.record import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Example:
     """A call of a method as one would write it, for whoever reads the protocol; nothing is done with it."""
 
@@ -23,7 +24,7 @@ class Example:
     """None: not told."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Method:
     """One method of a protocol."""
 
@@ -35,7 +36,7 @@ class Method:
     examples: tuple[Example, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Protocol:
     """What providers of one ``protocol`` serve."""
 
@@ -46,7 +47,7 @@ class Protocol:
     """By full name: ``python/execute``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class SchemaProblem:
     """One way in which a value breaks a schema."""
 

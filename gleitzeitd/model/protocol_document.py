@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from gleitzeitd.errors import MalformedData
 from gleitzeitd.model.names import NAME_LIMIT
@@ -31,6 +30,7 @@ from gleitzeitd.model.protocol import Example, Method, Protocol, SchemaCheck
 from gleitzeitd.model.table_reader import Path, TableReader, not_plain, shown
 from gleitzeitd.model.workflow_schema import INPUT_TYPES, METHOD_PATTERN
 from gleitzeitd.plain import Json, describe
+from gleitzeitd.record import record
 
 PROTOCOL_KEYS = ("name", "version", "description", "methods", "author", "license", "tags")
 METHOD_KEYS = ("description", "parameters", "params", "returns", "examples")
@@ -70,7 +70,7 @@ _METHOD = re.compile(METHOD_PATTERN)
 _STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ProtocolReading:
     """What a document says."""
 

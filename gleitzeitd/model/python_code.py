@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from gleitzeitd.plain import Json
+from gleitzeitd.record import record
 
 REFERENCE = re.compile(
     r"""\$\{((?:[^{}\[\]\r\n]|\[(?:\\?'[^'\r\n]*'|\\?"[^"\r\n]*"|[^\[\]{}'"\r\n]*)\])*)\}"""
@@ -77,7 +78,7 @@ class Literal:
         return "f" in self.prefix.lower() or "t" in self.prefix.lower()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Span:
     """One reference in the source."""
 

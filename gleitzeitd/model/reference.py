@@ -24,6 +24,7 @@ from gleitzeitd.model.problem import dotted
 from gleitzeitd.model.python_code import REFERENCE, UNREADABLE, BytesInFieldError
 from gleitzeitd.model.workflow import INPUTS
 from gleitzeitd.plain import Json, describe
+from gleitzeitd.record import positional_record, record
 
 Path = tuple[str | int, ...]
 Lookup = Callable[[str], Json]
@@ -40,7 +41,7 @@ _SYNONYMS = {"content": "response", "response": "content"}
 _SHOWN_KEYS = 12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Reference:
     """What stands between ``${`` and ``}``, taken apart."""
 
@@ -59,7 +60,7 @@ class Found:
     problems: list[tuple[Path, str]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@positional_record
 class _Mark:
     """A ``$${`` (no inner), a reference, or a ``${`` that is none (a problem)."""
 

@@ -7,13 +7,14 @@ default, so that clients and daemons of neighbouring versions understand each ot
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import TypeVar
 
 from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.model.ledger import ENDED, OPEN, TaskState, WorkflowState
 from gleitzeitd.model.names import TaskId, WorkflowId
 from gleitzeitd.plain import Json, from_plain, to_plain
+from gleitzeitd.record import record
 
 T = TypeVar("T")
 
@@ -23,7 +24,7 @@ ENDED_STATUSES = frozenset(state.value for state in ENDED)
 """Of tasks that have ended."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Blocking:
     """Why ready tasks of a workflow do not start."""
 
@@ -36,7 +37,7 @@ class Blocking:
     """How many in all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class WorkflowReport:
     """One workflow, without its tasks."""
 
@@ -62,7 +63,7 @@ class WorkflowReport:
         return self.status not in OPEN_STATUSES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TaskReport:
     """One task, without its large values."""
 
@@ -88,7 +89,7 @@ class TaskReport:
     max_attempts: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TaskResult:
     """What became of one task."""
 
@@ -114,7 +115,7 @@ class TaskResult:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class WorkflowResult:
     """What became of a workflow and each of its tasks, in document order."""
 

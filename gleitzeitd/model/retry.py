@@ -7,11 +7,11 @@ after one with an error that the policy does not cover.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from gleitzeitd import errors
 from gleitzeitd.errors import ErrorInfo
+from gleitzeitd.record import record
 
 ATTEMPTS_LIMIT = 10
 BASE_DELAY_RANGE = (0.1, 60.0)
@@ -36,7 +36,7 @@ class Backoff(StrEnum):
     FIXED = "fixed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class RetryPolicy:
     """How often a task is tried, and how long to wait in between. The default: once."""
 

@@ -7,12 +7,13 @@ no cycle, and each reference in the parameters names a task by its id and is amo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum, StrEnum
 
 from gleitzeitd.model.names import TaskId
 from gleitzeitd.model.retry import ONCE, RetryPolicy
 from gleitzeitd.plain import Json
+from gleitzeitd.record import record
 
 TASKS_LIMIT = 100_000
 """Tasks in one workflow."""
@@ -47,7 +48,7 @@ class OnLost(StrEnum):
     """An operator says whether it was done."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Timeouts:
     """How long a task may be without getting on; seconds, None for no limit.
 
@@ -65,7 +66,7 @@ class Timeouts:
 NO_TIMEOUTS = Timeouts()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Task:
     """One step: a call of a method with parameters."""
 
@@ -92,7 +93,7 @@ class Task:
     metadata: dict[str, Json] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Input:
     """A value that is given when the workflow is submitted."""
 
@@ -104,7 +105,7 @@ class Input:
     has_default: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Workflow:
     """A graph of tasks, without cycles."""
 
