@@ -28,7 +28,7 @@ CLASS = ("provider", "module")
 """The section and the key that name a provider's class, and so decide which settings it has."""
 PROTOCOL = ("provider", "protocol")
 """The key that names the file of its protocol, beside the class."""
-BUILTIN = ("echo", "python", "shell", "http", "llm", "mcp")
+BUILTIN = ("echo", "python", "shell", "http", "llm", "mcp", "grpc")
 """As ``gleitzeitd.providers.BUILTIN``, which takes long to import."""
 
 
@@ -238,9 +238,11 @@ def plan_of(options: argparse.Namespace, environment: Mapping[str, str]) -> Plan
         ConfigError: there is no such provider, or no file of this name.
     """
     if options.role == ALL:
+        from gleitzeitd.runtime.assembly import usable_providers
+
         wanted = [_hub(), *(_component(role) for role, spec in ROLES.items() if spec.assembly is not None)]
         # The engine last: it begins to work as soon as it is there.
-        wanted[-1:-1] = [_provider(name) for name in BUILTIN]
+        wanted[-1:-1] = [_provider(name) for name in usable_providers()]
         assert wanted[-1].role is Role.EXECUTION_ENGINE
         title = "Gleitzeit: settings of all roles (gleitzeitd all)."
     elif options.role == Role.PROVIDER.file_name:

@@ -8,6 +8,7 @@ from gleitzeitd.providers.kit import (
     builtin,
     load,
     method,
+    usable,
 )
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "builtin",
     "load",
     "method",
+    "usable",
 ]

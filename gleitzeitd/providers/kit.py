@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import importlib.util
 import inspect
 import typing
 from collections.abc import Callable, Iterator
@@ -52,8 +53,11 @@ BUILTIN: dict[str, str] = {
     "http": "gleitzeitd.providers.http:HttpProvider",
     "llm": "gleitzeitd.providers.llm:LlmProvider",
     "mcp": "gleitzeitd.providers.mcp:McpProvider",
+    "grpc": "gleitzeitd.providers.grpc:GrpcProvider",
 }
 """The providers that gleitzeitd brings, by name."""
+NEEDS: dict[str, tuple[str, ...]] = {"grpc": ("grpc", "google.protobuf")}
+"""Modules without which one of them cannot start, and which not every host has."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__gleitzeit__"
@@ -311,6 +315,18 @@ def _of_functions(spec: str, module: ModuleType) -> type[Provider]:
     short = module.__name__.rpartition(".")[2]
     name = getattr(module, "protocol_name", f"{short}/v1")
     return type(short, (MethodProvider,), {**marked, "protocol_name": name, "__doc__": module.__doc__})
+
+
+def usable() -> list[str]:
+    """Names of those that can start on this host; nothing of them is imported."""
+    return [name for name in BUILTIN if all(_is_there(module) for module in NEEDS.get(name, ()))]
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that it is in
+        return False
 
 
 def builtin(name: str) -> type[Provider]:

@@ -188,6 +188,13 @@ def provider(name: str, spec: str = "", protocol: Path | None = None) -> Assembl
     return Assembly(sections={"provider": cls.Settings, "calls": Settings}, build=build)
 
 
+def usable_providers() -> list[str]:
+    """Names of the built-in ones that can start on this host."""
+    from gleitzeitd.providers import usable
+
+    return usable()
+
+
 class _Shown:
     """Passes effects on to a component that is made later than this."""
 

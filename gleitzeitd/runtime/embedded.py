@@ -54,7 +54,7 @@ def default_parts(database: Path | str, *, works: bool = True) -> list[Part]:
     Without engine and providers nothing runs: what is in the database can be looked at, and stays as it is.
     """
     from gleitzeitd.machines.execution_engine import Settings as EngineSettings
-    from gleitzeitd.providers import BUILTIN
+    from gleitzeitd.providers import usable
     from gleitzeitd.stores.sqlite import Settings as StoreSettings
 
     store = StoreSettings(path=str(database))
@@ -76,7 +76,7 @@ def default_parts(database: Path | str, *, works: bool = True) -> list[Part]:
     if works:
         parts += [
             Part(role=Role.PROVIDER, label=f"provider-{name}", assembly=assembly.provider(name))
-            for name in BUILTIN
+            for name in usable()
         ]
         # Who ends this process wants it to end: what runs is handed back at once, and runs the next time.
         engine = EngineSettings(hand_back_seconds=0.0)

@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from gleitzeitd.providers.echo import EchoProvider, EchoSettings
+from gleitzeitd.providers.grpc import GrpcProvider, GrpcSettings
 from gleitzeitd.providers.http import HttpProvider, HttpSettings
 from gleitzeitd.providers.kit import MethodCall, MethodProvider, MethodProviderSettings
 from gleitzeitd.providers.llm import LlmProvider, LlmSettings
 from gleitzeitd.providers.python import PythonProvider, PythonSettings
 from gleitzeitd.providers.shell import ShellProvider, ShellSettings
+from tests.fake_grpc import SERVICE, FakeGrpc
 from tests.providers.contract import ProviderContract, Subject
 
 
@@ -91,13 +94,27 @@ def llm(server: TestServer, begun: asyncio.Semaphore) -> Subject:
     )
 
 
-SUBJECTS: dict[str, Callable[[TestServer, asyncio.Semaphore], Subject]] = {
+def grpc(server: FakeGrpc, begun: asyncio.Semaphore) -> Subject:
+    def call(method: str) -> tuple[str, dict[str, str]]:
+        return "grpc/call", {"target": server.target, "method": f"{SERVICE}/{method}"}
+
+    return Subject(
+        make=lambda: GrpcProvider(GrpcSettings(capacity=2), {}),
+        quick=call("Greet"),
+        slow=call("Wait"),
+        bad=("grpc/call", {"target": server.target}),
+        begun=begun,
+    )
+
+
+SUBJECTS: dict[str, Callable[[Any, asyncio.Semaphore], Subject]] = {
     "kit": weather,
     "echo": echo,
     "python": python,
     "shell": shell,
     "http": http,
     "llm": llm,
+    "grpc": grpc,
 }
 
 
@@ -125,7 +142,11 @@ async def subject(request) -> AsyncIterator[Subject]:
     server = TestServer(app)
     if request.param in ("http", "llm"):
         await server.start_server()
-    yield SUBJECTS[request.param](server, begun)
+    if request.param == "grpc":
+        async with FakeGrpc(begun=begun).serve() as other:
+            yield grpc(other, begun)
+    else:
+        yield SUBJECTS[request.param](server, begun)
     await server.close()
 
 

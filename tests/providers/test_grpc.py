@@ -15,9 +15,6 @@ from gleitzeitd.errors import (
     TaskTimeout,
 )
 from gleitzeitd.providers import MethodCall
-
-pytest.importorskip("grpc_reflection", reason="grpcio-reflection is not installed")
-
 from gleitzeitd.providers import grpc as provider_module
 from gleitzeitd.providers.grpc import GrpcProvider, GrpcSettings
 from gleitzeitd.providers.grpc_access import ServerSettings
