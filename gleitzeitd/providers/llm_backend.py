@@ -19,7 +19,7 @@ import aiohttp
 
 from gleitzeitd.errors import ExecutionFailed, RateLimited, ResultInvalid, TaskError
 from gleitzeitd.plain import Json
-from gleitzeitd.providers.http import RETRYABLE, retry_after
+from gleitzeitd.providers.http_send import RETRYABLE, retry_after
 from gleitzeitd.providers.llm_access import Access, BackendSettings, Scrubber
 from gleitzeitd.providers.llm_files import Image
 

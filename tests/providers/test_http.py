@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from gleitzeitd.errors import ExecutionFailed, ParameterInvalid, RateLimited, ResultInvalid, TaskTimeout
 from gleitzeitd.providers import MethodCall
-from gleitzeitd.providers.http import RETRY_AFTER_LIMIT, HttpProvider, HttpSettings, retry_after
+from gleitzeitd.providers.http import HttpProvider, HttpSettings
+from gleitzeitd.providers.http_send import RETRY_AFTER_LIMIT, retry_after
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
