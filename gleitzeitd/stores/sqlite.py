@@ -30,6 +30,7 @@ from gleitzeitd.model.transition import apply
 from gleitzeitd.plain import Json
 from gleitzeitd.stores import sqlite_deletion, sqlite_read
 from gleitzeitd.stores.base import OpenWorkflow, ReadyEntry, Recovered, Store
+from gleitzeitd.stores.sqlite_kept import Kept
 from gleitzeitd.stores.sqlite_rows import SqliteRows
 
 T = TypeVar("T")
@@ -205,6 +206,7 @@ class _Opened:
         self._settings = settings
         self._first_epoch = first_epoch
         self._path = Path(settings.path)
+        self._kept = Kept()
         self._lock: int | None = None
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
@@ -293,11 +295,16 @@ class _Opened:
 
     def _commit(self, changes: Sequence[Change], at: str) -> list[Outcome]:
         assert self._writer is not None
-        with told(self._path, "written"), transaction(self._writer, "BEGIN IMMEDIATE"):
-            rows = SqliteRows(self._writer)
-            outcomes = [apply(change, rows, at) for change in changes]
-            rows.flush()
-            return outcomes
+        try:
+            with told(self._path, "written"), transaction(self._writer, "BEGIN IMMEDIATE"):
+                rows = SqliteRows(self._writer, self._kept)
+                outcomes = [apply(change, rows, at) for change in changes]
+                rows.flush()
+        except BaseException:
+            self._kept.clear()  # it is as it was before, and what is kept is not
+            raise
+        self._kept.trim()
+        return outcomes
 
     def _sweep(self, rows: int, forget: str) -> int:
         assert self._writer is not None

@@ -28,6 +28,7 @@ from gleitzeitd.model.names import Shard, TaskId, WorkflowId
 from gleitzeitd.model.retry import ONCE, RetryPolicy
 from gleitzeitd.model.workflow import NO_TIMEOUTS, OnLost, Timeouts
 from gleitzeitd.plain import Json, from_plain, to_plain
+from gleitzeitd.stores.sqlite_kept import Kept
 
 POSITION_BITS = 20
 NUMBER_BITS = 48
@@ -198,19 +199,17 @@ def shard_of_columns(columns: Sequence[Any]) -> ShardRow:
 
 
 class SqliteRows(Rows):
-    """Lives as long as its transaction; :meth:`flush` before the commit."""
+    """Lives as long as its transaction; :meth:`flush` before the commit.
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    What it has read or changed stays in ``kept``, which is to be cleared if the transaction fails.
+    """
+
+    def __init__(self, db: sqlite3.Connection, kept: Kept | None = None) -> None:
         self._db = db
-        self._workflows: dict[WorkflowId, WorkflowRow] = {}
-        self._serials: dict[WorkflowId, int] = {}
-        self._heads: dict[WorkflowId, tuple[object, ...]] = {}
-        """What of a workflow changes seldom, as the database has it."""
-        self._tasks: dict[TaskKey, TaskRow] = {}
-        self._ids: dict[TaskKey, int] = {}
-        self._shards: dict[Shard, ShardRow] = {}
-        self._done: set[TaskKey] = set()
-        """Known to be DONE in the database; that never changes."""
+        kept = kept or Kept()
+        self._workflows, self._serials, self._heads = kept.workflows, kept.serials, kept.heads
+        self._tasks, self._ids, self._shards, self._done = kept.tasks, kept.ids, kept.shards, kept.done
+        self._inserted: set[WorkflowId] = set()
         self._put_workflows: dict[WorkflowId, WorkflowRow] = {}
         self._put_tasks: dict[TaskKey, TaskRow] = {}
         self._new_tasks: dict[TaskKey, TaskRow] = {}
@@ -238,7 +237,7 @@ class SqliteRows(Rows):
 
     def put_task(self, row: TaskRow) -> None:
         key = row.key
-        if self._tasks.get(key) is not row and self.task(key) is None:
+        if self._tasks.get(key) is not row and self._is_new(key):
             serial = self._serial(row.workflow_id)
             assert serial is not None, f"a task without its workflow: {row.workflow_id}"
             self._ids[key] = (serial << POSITION_BITS) + row.position
@@ -246,6 +245,10 @@ class SqliteRows(Rows):
         elif key not in self._new_tasks:
             self._put_tasks[key] = row
         self._tasks[key] = row
+
+    def _is_new(self, key: TaskKey) -> bool:
+        # Of a workflow that is new itself there is no row to look for, and there may be many to add.
+        return key.workflow_id in self._inserted or self.task(key) is None
 
     def open_tasks(self, workflow_id: WorkflowId) -> list[TaskRow]:
         serial = self._serial(workflow_id)
@@ -338,6 +341,7 @@ class SqliteRows(Rows):
         self._db.execute(_ADD_DOCUMENT, (serial, _encode(row.document), _encode(row.inputs)))
         self._serials[row.workflow_id] = serial
         self._heads[row.workflow_id] = _head(row)
+        self._inserted.add(row.workflow_id)
 
     def shard(self, shard: Shard) -> ShardRow:
         row = self._shards.get(shard)
@@ -364,7 +368,7 @@ class SqliteRows(Rows):
         del self._workflows[workflow_id], self._serials[workflow_id], self._heads[workflow_id]
         for key in [key for key in self._tasks if key.workflow_id == workflow_id]:
             del self._tasks[key], self._ids[key]
-        self._done = {key for key in self._done if key.workflow_id != workflow_id}
+        self._done.difference_update([key for key in self._done if key.workflow_id == workflow_id])
 
     def was_deleted(self, workflow_id: WorkflowId, correlation_id: str) -> bool:
         found = self._db.execute(_WAS_DELETED, (workflow_id, text(correlation_id))).fetchone()
@@ -397,6 +401,7 @@ class SqliteRows(Rows):
             else:
                 changed.append((row.open_tasks, row.last_number, *head, serial))
             self._heads[workflow_id] = head
+            row.document, row.inputs = None, {}  # written, and no transition looks at them again
         self._db.executemany(_COUNT_WORKFLOW, counted)
         self._db.executemany(_SET_WORKFLOW, changed)
         self._put_workflows.clear()
