@@ -13,15 +13,18 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.cold import COLD
+from bench.flow import FLOW
 from bench.meter import summary
 from bench.profiles import PROFILERS, available
+from bench.resources import RESOURCES
 from bench.system import System
-from bench.workloads import FLOW, Workload
+from bench.workload import Workload
 from gleitzeitd import __version__
 from gleitzeitd.plain import Json
 
 HERE = Path(__file__).resolve().parent
-WORKLOADS: dict[str, Workload] = {**FLOW}
+WORKLOADS: dict[str, Workload] = {**FLOW, **RESOURCES, **COLD}
 
 
 def arguments() -> argparse.Namespace:
@@ -37,6 +40,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, help="each workload has its own unit, and its own default")
     parser.add_argument(
         "--repeat", type=int, default=1, help="runs of each, each in new daemons; then a line of medians"
+    )
+    parser.add_argument(
+        "--limit", type=float, default=900.0, help="seconds that a run may take (default 900)"
     )
     parser.add_argument("--watch", action="store_true", help="clients follow every fact of their workflows")
     parser.add_argument("--synchronous", default="FULL", choices=["FULL", "NORMAL", "OFF"], help="of SQLite")
@@ -68,14 +74,19 @@ async def run(name: str, size: int, given: argparse.Namespace, profiler: str = "
     workload = WORKLOADS[name]
     writer = PROFILERS[profiler](given.profile / f"{name}-{size}-{profiler}") if profiler else None
     with tempfile.TemporaryDirectory(prefix="gleitzeit-bench-") as directory:
+        if workload.prepare is not None:
+            await workload.prepare(Path(directory) / "gleitzeit.db", size)
         system = System(
             Path(directory),
+            providers=workload.providers,
+            modules=workload.modules,
+            all_in_one=workload.all_in_one,
             environment={"GLEITZEIT_SQLITE_SYNCHRONOUS": given.synchronous, **workload.environment},
             profiler=writer,
             watch=given.watch,
         )
         async with system:
-            figures = await workload.measure(system, size)
+            figures = await asyncio.wait_for(workload.measure(system, size), given.limit)
     line = {"workload": name, "size": size, **figures}
     if profiler:
         line["profile"] = str(given.profile / f"{name}-{size}-{profiler}")

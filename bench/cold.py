@@ -6,7 +6,9 @@ import asyncio
 import time
 from pathlib import Path
 
+from bench.system import System
 from bench.workflows import diamond
+from bench.workload import Workload
 from gleitzeitd.client import Client
 from gleitzeitd.model.change import AcceptWorkflow, Change, Fence, MakeReady, TakeShards
 from gleitzeitd.model.document import read
@@ -14,7 +16,7 @@ from gleitzeitd.model.ledger import ReadyTask
 from gleitzeitd.model.names import SHARDS, Role, Shard, TaskId, WorkflowId
 from gleitzeitd.plain import Json, to_plain
 from gleitzeitd.stores.sqlite import SqliteStore
-from tests.daemons import LOOK_SECONDS, Daemons
+from tests.daemons import LOOK_SECONDS
 
 AT = "2026-01-01T00:00:00.000Z"
 BATCH = 500
@@ -61,21 +63,21 @@ async def fill(path: Path, workflows: int) -> None:
     await store.close()
 
 
-async def measure_cold(daemons: Daemons, size: int) -> Json:  # noqa: ARG001 - as every measure
+async def measure_cold(system: System, size: int) -> dict[str, Json]:  # noqa: ARG001 - as every measure
     """Seconds from the start of all processes until a workflow has run through them; then, for each role
     killed and started again, until it takes part (with all its shards, where it has such); and memory.
     """
-    memory = daemons.memory()
+    memory = system.memory()
     again = {}
-    async with daemons.client() as client:
+    async with system.client() as client:
         for name in ("persistence", "dependency-resolver", "queue-manager", "execution-engine"):
-            daemons.kill(name)
+            system.kill(name)
             started = time.perf_counter()
-            daemons.start(name)
+            system.start(name)
             while not await _takes_part(client, name):  # noqa: ASYNC110 - another process
                 await asyncio.sleep(LOOK_SECONDS)
             again[name] = round(time.perf_counter() - started, 2)
-    return {"ready_seconds": daemons.ready_seconds, "again_seconds": again, "memory_mb": memory}
+    return {"ready_seconds": system.ready_seconds, "again_seconds": again, "memory_mb": memory}
 
 
 async def _takes_part(client: Client, name: str) -> bool:
@@ -84,3 +86,15 @@ async def _takes_part(client: Client, name: str) -> bool:
             sharded = component.component_type in (Role.DEPENDENCY_RESOLVER, Role.QUEUE_MANAGER)
             return not sharded or len(component.shards) == SHARDS
     return False
+
+
+COLD = {
+    "cold": Workload(
+        about="a start, and starts of single daemons, with SIZE unfinished workflows",
+        measure=measure_cold,
+        sizes=[10_000],
+        smoke=20,
+        figure="ready_seconds",
+        prepare=fill,
+    )
+}

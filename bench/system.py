@@ -15,6 +15,8 @@ from tests.daemons import Daemons
 
 LOOK_SECONDS = 0.02
 """How often it is looked whether all has ended."""
+SETTLE_SECONDS = 3.0
+"""After something has changed, until it is measured what the system takes when idle."""
 AT_ONCE = 50
 """Submissions that wait for their answers at the same time."""
 
@@ -29,22 +31,28 @@ class System(Daemons):
         providers: Collection[str] = ("echo",),
         modules: Mapping[str, str] | None = None,
         twice: Collection[str] = (),
-        environment: dict[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
         profiler: Profiler | None = None,
         watch: bool = False,
+        all_in_one: bool = False,
     ) -> None:
-        """``watch``: clients follow every fact of what they have submitted, as ``gleitzeit run`` does."""
+        """``watch``: clients follow every fact of what they have submitted, as ``gleitzeit run`` does.
+        ``all_in_one``: one process plays all roles, with all providers of gleitzeitd.
+        """
         super().__init__(
             directory,
             providers=providers,
             modules=modules,
             twice=twice,
             environment={"GLEITZEIT_SQLITE_SYNCHRONOUS": "FULL", "LOG_LEVEL": "warning"}
-            | (environment or {}),
+            | dict(environment or {}),
             program=profiler.program if profiler else "gleitzeitd",
             environment_of=profiler.environment if profiler else None,
         )
         self.watch = watch
+        self.settle_seconds = SETTLE_SECONDS
+        if all_in_one:
+            self._arguments = {"hub": ["all"]}
         self._profiler = profiler
 
     def meter(self) -> Meter:

@@ -5,9 +5,25 @@ from __future__ import annotations
 from gleitzeitd.plain import Json
 
 
-def fan_out(tasks: int) -> Json:
+def fan_out(tasks: int, method: str = "echo/ping") -> Json:
     """No-op tasks that depend on nothing."""
-    return {"name": f"fan {tasks}", "tasks": [{"id": f"t{i}", "method": "echo/ping"} for i in range(tasks)]}
+    return {"name": f"fan {tasks}", "tasks": [{"id": f"t{i}", "method": method} for i in range(tasks)]}
+
+
+def unserved(tasks: int) -> Json:
+    """Tasks that wait: nobody serves their protocol."""
+    waiting = [{"id": f"t{i}", "protocol": "nobody/v1", "method": "nobody/ping"} for i in range(tasks)]
+    return {"name": f"unserved {tasks}", "tasks": waiting}
+
+
+def payloads(tasks: int, size: int) -> Json:
+    """Each task hands a text of so many bytes on to the next."""
+    steps: list[Json] = [{"id": "t0", "method": "echo/echo", "parameters": {"text": "x" * size}}]
+    steps += [
+        {"id": f"t{i}", "method": "echo/echo", "parameters": {"text": f"${{t{i - 1}.text}}"}}
+        for i in range(1, tasks)
+    ]
+    return {"name": f"payloads of {size}", "tasks": steps}
 
 
 def chain(tasks: int) -> Json:

@@ -1,43 +1,12 @@
-"""What is measured. A workload runs in daemons of its own, is given its size, and returns its figures."""
+"""How fast work flows: tasks per second, milliseconds per step, latency."""
 
 from __future__ import annotations
-
-import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 
 from bench.meter import percentile
 from bench.system import System, run_all
 from bench.workflows import chain, diamond, fan_out
-from gleitzeitd.client import Client, Published
-from gleitzeitd.events import dependency_resolver as d
+from bench.workload import Workload, one_task, warm_up
 from gleitzeitd.plain import Json
-
-Measure = Callable[[System, int], Awaitable[dict[str, Json]]]
-WARM_TASKS = 200
-"""Done before anything is measured: connections are open then, and providers known."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
-    """One thing to measure."""
-
-    about: str
-    """With the unit of the size."""
-    measure: Measure
-    sizes: list[int]
-    """Measured, if none is given."""
-    smoke: int
-    """The size that shows whether it works at all."""
-    figure: str
-    """The most important of its figures."""
-    environment: dict[str, str] = field(default_factory=dict)
-    """Of its daemons."""
-
-
-async def warm_up(system: System, client: Client) -> None:
-    """Have everything done once, so that a run measures no first time."""
-    await run_all(system, client, [fan_out(WARM_TASKS)], system.unprofiled_meter())
 
 
 async def measure_fan_out(system: System, size: int) -> dict[str, Json]:
@@ -88,7 +57,7 @@ async def measure_single(system: System, size: int) -> dict[str, Json]:
         await warm_up(system, client)
         with system.meter() as meter:
             for _ in range(size):
-                end, result = await _one(client)
+                end, result = await one_task(client)
                 to_end.append(1000 * end)
                 to_result.append(1000 * result)
     to_end.sort()
@@ -100,22 +69,6 @@ async def measure_single(system: System, size: int) -> dict[str, Json]:
         "to_result_p99_ms": round(percentile(to_result, 99), 3),
         **meter.figures(size),
     }
-
-
-async def _one(client: Client) -> tuple[float, float]:
-    heard = 0.0
-
-    def look(published: Published) -> None:
-        nonlocal heard
-        if isinstance(published.event, d.WorkflowCompleted):
-            heard = time.perf_counter()
-
-    started = time.perf_counter()
-    result = await client.run(fan_out(1), on_event=look)
-    done = time.perf_counter()
-    if result.status != "completed":
-        raise RuntimeError(f"a workflow of one task is {result.status}")
-    return (heard or done) - started, done - started
 
 
 FLOW = {
