@@ -42,7 +42,7 @@ from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json
 from gleitzeitd.runtime import journal
 from gleitzeitd.runtime.clock import monotonic, utc_now
-from gleitzeitd.runtime.fast_json import loads
+from gleitzeitd.runtime.fast_json import dumps, loads
 from gleitzeitd.runtime.hub_address import (
     address_text,
     check_exposure,
@@ -57,7 +57,6 @@ from gleitzeitd.runtime.tasks import Tasks, contained
 
 log = logging.getLogger(__name__)
 
-_dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _CONNECT_CHARACTERS = 8192  # of the packet with the token
 _SAMPLE_SECONDS = 10.0
 _BACKLOG = 4096  # connections that wait to be accepted; after a restart all components come at once
@@ -332,34 +331,35 @@ class HubServer:
         if type(data) is not list or not data:
             self.abused(connection, "an event that is no JSON")
             return 1
+        now, at = monotonic(), utc_now()
         items = [data]
         if data[0] == "batch" and len(data) == 2 and type(data[1]) is list:
             items = data[1]
         for item in items:
             if connection.closing:
                 break
-            if contained(self._event, connection, item, name="event") is not None:
+            if contained(self._event, connection, item, now, at, name="event") is not None:
                 self.abused(connection, "an event that the hub could not handle")
                 break
             self._pages.latencies.add(perf_counter() - begun)
         return len(items)
 
-    def _event(self, connection: Connection, item: Json) -> None:
+    def _event(self, connection: Connection, item: Json, now: float, at: str) -> None:
         match item:
             case [str(name), dict(envelope), str(body)]:
                 if not connection.envelope:
                     connection.envelope = self.hub.members.at(connection.number) is None
-                self._receive(connection, name, envelope, body)
+                self._receive(connection, name, envelope, body, now, at)
             case [str(name)]:
-                self._foreign_event(connection, name, {})
+                self._foreign_event(connection, name, {}, now, at)
             case [str(name), flat]:
-                self._foreign_event(connection, name, flat)
+                self._foreign_event(connection, name, flat, now, at)
             case _:
                 self.abused(connection, "an event of neither form")
 
-    def _foreign_event(self, connection: Connection, name: str, flat: Json) -> None:
+    def _foreign_event(self, connection: Connection, name: str, flat: Json, now: float, at: str) -> None:
         member = self.hub.members.at(connection.number)
-        stamp = Stamp(message_id=_new_id(), correlation_id=_new_id(), at=utc_now())
+        stamp = Stamp(message_id=_new_id(), correlation_id=_new_id(), at=at)
         source, role = (ComponentId(""), None) if member is None else (member.component_id, member.role)
         try:
             envelope, body = connection.foreign.incoming(name, flat, source, role, stamp)
@@ -367,10 +367,12 @@ class HubServer:
             given = flat if type(flat) is dict else {}
             self._perform(self.hub.refuse(connection.number, name, problem, given))
             return
-        self._receive(connection, name, envelope, body)
+        self._receive(connection, name, envelope, body, now, at)
 
-    def _receive(self, connection: Connection, name: str, envelope: dict[str, Json], body: str) -> None:
-        effects = self.hub.received(connection.number, name, envelope, body, monotonic(), utc_now())
+    def _receive(
+        self, connection: Connection, name: str, envelope: dict[str, Json], body: str, now: float, at: str
+    ) -> None:
+        effects = self.hub.received(connection.number, name, envelope, body, now, at)
         try:
             self._perform(effects, envelope, body)
         except MalformedEvent as problem:
@@ -431,10 +433,10 @@ class HubServer:
                 continue
             if connection.envelope:
                 # Made once, for however many receivers; the body stays the text it was.
-                text = text or f'"{name}",{_dumps(envelope)},{encode_basestring_ascii(body)}'
+                text = text or f'"{name}",{dumps(envelope)},{encode_basestring_ascii(body)}'
                 item = text
             else:
-                item = f'"{name}",{_dumps(connection.foreign.outgoing(name, envelope, body))}'
+                item = f'"{name}",{dumps(connection.foreign.outgoing(name, envelope, body))}'
             control = name in CONTROL and len(item) <= CONTROL_CHARACTERS
             if not connection.outbox.put(item, control=control):
                 self._overflow(connection)
