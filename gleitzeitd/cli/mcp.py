@@ -39,7 +39,7 @@ ANSWER_SECONDS = 10.0
     "patterns",
     metavar="PATTERN",
     multiple=True,
-    help="A method that may be called, as echo/echo or 'echo/*'; workflow:NAME leaves out other workflows. "
+    help="A method that may be called, or a pattern of methods; workflow:NAME leaves out other workflows. "
     "Can be repeated.",
 )
 @click.option(
@@ -49,7 +49,7 @@ ANSWER_SECONDS = 10.0
     default=30.0,
     help="How long a call is waited for before it answers with a handle; 30 by default.",
 )
-@click.option("--http", metavar="HOST:PORT", help="Serve streamable HTTP there, and not standard input.")
+@click.option("--http", metavar="HOST:PORT", help="Serve at this address, and not on standard input.")
 @click.option(
     "--http-token-file",
     metavar="FILE",
@@ -86,7 +86,7 @@ def mcp(
       gleitzeit mcp serve --workflows ~/workflows --http 127.0.0.1:8080
     """
     from gleitzeitd.mcp_serve.allow import AllowList
-    from gleitzeitd.mcp_serve.sdk import load_sdk
+    from gleitzeitd.providers.mcp_sdk import require_sdk
     from gleitzeitd.runtime.security import read_token
 
     allow = AllowList.of(patterns)
@@ -95,7 +95,7 @@ def mcp(
     token = read_token(http_token_file) if http_token_file is not None else None
     if token is not None and http is None:
         raise click.UsageError("--http-token-file is for --http HOST:PORT")
-    load_sdk()
+    require_sdk("gleitzeit mcp serve")
     address = _address(http, token) if http is not None else None
     ctx.ensure_object(Options).as_json = False  # standard output is the protocol's
     _serve(paths, allow, patience, address, token)

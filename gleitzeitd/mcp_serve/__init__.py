@@ -7,8 +7,8 @@ Patience is the server's: who has waited that long gets the workflow's id, which
 ``gleitzeit_result``, ``gleitzeit_status`` and ``gleitzeit_cancel``. They know only workflows that came this
 way, through a tool that is served here.
 
-    sdk.py         the official SDK, wherever it is          allow.py      what may be called
-    tools.py       a workflow or method as a tool            catalogue.py  which tools there are now
-    calls.py       one call, from arguments to an answer     answers.py    what a host is told
-    server.py      the SDK's server, over stdio              http.py       the same over HTTP
+    allow.py     what may be called                       tools.py    a workflow or method as a tool
+    catalogue.py which tools there are now                calls.py    one call, from arguments to an answer
+    answers.py   what a host is told                      server.py   the SDK's server, over stdio
+    http.py      the same over HTTP
 """

@@ -151,10 +151,11 @@ def standing(report: WorkflowReport, counts: Mapping[str, int]) -> Answer:
     return Answer(content=content, text=text)
 
 
-def cancelling(workflow_id: str) -> Answer:
+def cancelling(report: WorkflowReport) -> Answer:
     """A workflow of which nothing more will run."""
-    content: dict[str, Json] = {"workflow_id": workflow_id, "status": "cancelling"}
-    return Answer(content=content, text=f"{workflow_id}: nothing more of it starts, and what runs is ended.")
+    content: dict[str, Json] = {"workflow_id": report.workflow_id, "status": report.status}
+    text = f"{report.workflow_id} is {report.status}: nothing more of it starts, and what runs is ended."
+    return Answer(content=content, text=text)
 
 
 def refused(error: GleitzeitError, problems: Sequence[Problem] = (), workflow_id: str = "") -> Answer:

@@ -215,7 +215,7 @@ class Calls:
         if name == answers.CANCEL:
             await self._client.cancel(workflow_id, str(arguments.get("reason") or f"{name} was called"))
             self._tell(f"{workflow_id} is cancelled")
-            return answers.cancelling(workflow_id)
+            return answers.cancelling(await self._client.status(workflow_id))
         seconds = min(float(arguments.get("wait_seconds", self.settings.patience)), self.settings.patience)
         task = str(arguments.get("task", ""))
         return await self._waited_for(workflow_id, workflow.tasks, seconds, report, task)

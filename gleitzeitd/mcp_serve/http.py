@@ -1,4 +1,4 @@
-"""The same server as streamable HTTP. Import it after ``sdk.load_sdk``.
+"""The same server as streamable HTTP. Import it after ``require_sdk``.
 
 Whoever reaches the address can call the tools. So it is one of this host only, unless a token is demanded,
 which comes as ``Authorization: Bearer``. Web pages are refused in any case: they send an ``Origin``.
@@ -22,6 +22,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 
 from gleitzeitd.errors import ConfigError, NotAuthenticated
+from gleitzeitd.runtime.tasks import Tasks
 
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
@@ -121,11 +122,14 @@ async def serve_http(
             )
         )
         ready(f"http://{host}:{port}{PATH}")
+        tasks = Tasks()
+        serving = tasks.spawn(running.serve(sockets=[listening]), name="http")
         try:
-            await running.serve(sockets=[listening])
-        except asyncio.CancelledError:
+            await asyncio.shield(serving)
+        finally:
             running.should_exit = True
-            raise
+            await asyncio.wait({serving}, timeout=2 * STOP_SECONDS)
+            await tasks.cancel()
 
 
 class _Uvicorn(uvicorn.Server):

@@ -1,4 +1,4 @@
-"""The SDK's server with our tools, over standard input and output. Import it after ``sdk.load_sdk``."""
+"""The SDK's server with our tools, over standard input and output. Import it after ``require_sdk``."""
 
 from __future__ import annotations
 

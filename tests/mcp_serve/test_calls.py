@@ -1,0 +1,76 @@
+"""How far a workflow is said to be."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gleitzeitd.errors import ErrorInfo
+from gleitzeitd.events import Event
+from gleitzeitd.events.dependency_resolver import SkippedTask, TaskSkipped
+from gleitzeitd.events.execution_engine import TaskCompleted, TaskFailed
+from gleitzeitd.events.provider import TaskProgress
+from gleitzeitd.mcp_serve.calls import OWN, Progress, own_schema
+from gleitzeitd.model.names import TaskId, WorkflowId
+from gleitzeitd.providers.schema import check_schema
+
+W = WorkflowId("w")
+BROKEN = ErrorInfo(code=-29002, name="TASK_EXECUTION_FAILED", message="it broke")
+
+
+def completed(task: str) -> Event:
+    return TaskCompleted(workflow_id=W, task_id=TaskId(task), attempt=1)
+
+
+def failed(task: str, retry_in: float | None = None) -> Event:
+    return TaskFailed(workflow_id=W, task_id=TaskId(task), attempt=1, error=BROKEN, retry_in=retry_in)
+
+
+def skipped(*tasks: str) -> Event:
+    return TaskSkipped(
+        workflow_id=W, tasks=[SkippedTask(task_id=TaskId(each), error=BROKEN) for each in tasks]
+    )
+
+
+def partly(task: str, part: float) -> Event:
+    return TaskProgress(workflow_id=W, task_id=TaskId(task), attempt=1, progress=part)
+
+
+def test_every_end_of_a_task_counts_and_an_attempt_that_is_repeated_does_not() -> None:
+    progress = Progress(4)
+    assert progress.see(failed("a", retry_in=1.0)) is None
+    assert progress.see(completed("a")) == "a: completed"
+    assert progress.see(completed("a")) is None
+    assert progress.see(failed("b")) == "b: failed"
+    assert progress.see(skipped("c", "d")) == "c: skipped"
+    assert progress.told == 4
+
+
+def test_what_a_provider_says_of_its_progress_counts_as_a_part() -> None:
+    progress = Progress(2)
+    assert progress.see(partly("a", 0.5)) == "a: 50%"
+    assert progress.told == 0.5
+    assert progress.see(partly("a", 0.2)) is None
+    progress.see(completed("a"))
+    assert progress.told == 1
+
+
+EVENTS = st.one_of(
+    st.builds(completed, st.sampled_from("abc")),
+    st.builds(failed, st.sampled_from("abc"), st.sampled_from([None, 1.0])),
+    st.builds(partly, st.sampled_from("abc"), st.floats(-1, 2)),
+)
+
+
+@given(st.lists(EVENTS))
+def test_what_is_told_grows_and_never_passes_the_end(events: list[Event]) -> None:
+    progress, before = Progress(3), 0.0
+    for event in events:
+        if progress.see(event) is not None:
+            assert before < progress.told <= 3
+            before = progress.told
+
+
+def test_our_own_tools_have_schemas_that_can_be_checked() -> None:
+    for name in OWN:
+        check_schema(own_schema(name))
