@@ -358,7 +358,10 @@ class HttpProvider(MethodProvider):
         async def consume(response: aiohttp.ClientResponse) -> dict[str, Json]:
             result = await self._read(ask, response)
             _judge(ask, result, None)
-            links.update({relation: link["url"] for relation, link in response.links.items()})
+            try:
+                links.update({relation: link["url"] for relation, link in response.links.items()})
+            except ValueError as problem:
+                raise ResultInvalid(f"{ask.url}: its header Link has no address: {problem}") from problem
             return result
 
         sender = self._open()
@@ -389,7 +392,7 @@ class HttpProvider(MethodProvider):
         limit = self.settings.max_download_bytes
         if total is not None and total > limit:
             raise ResultInvalid(f"{response.url}: the body takes {total} bytes, {limit} are allowed")
-        part = await asyncio.to_thread(self._downloads.begin, name, limit)
+        part = self._downloads.begin(name, limit)  # not in a thread: a cancel would leave it behind
         try:
             waiting = bytearray()
             async for piece in response.content.iter_chunked(WRITTEN_AT_ONCE):

@@ -105,7 +105,7 @@ class Access:
         path = unquote(url.raw_path)
         base = self._base.path.rstrip("/")
         inside = path == base or path.startswith(f"{base}/")
-        return url.origin() == self._base.origin() and inside and ".." not in path.split("/")
+        return same_origin(url, self._base) and inside and ".." not in path.split("/")
 
     async def headers(self, fetch: Fetch) -> dict[str, str]:
         """What is sent with a request.
@@ -213,6 +213,15 @@ def _context(settings: AccessSettings, environment: Mapping[str, str], where: st
 
 def _no_password() -> str:
     raise ValueError("the key is encrypted; nobody is there who knows its password")
+
+
+def same_origin(one: URL, other: URL) -> bool:
+    """Whether both addresses are of one server (RFC 6454, 5)."""
+    return _origin(one) == _origin(other)
+
+
+def _origin(url: URL) -> tuple[str, str, int | None]:
+    return url.scheme, (url.host or "").lower(), url.port
 
 
 def _is_web(text: str) -> bool:

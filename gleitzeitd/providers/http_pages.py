@@ -14,6 +14,7 @@ from yarl import URL
 
 from gleitzeitd.errors import ParameterInvalid, ResultInvalid
 from gleitzeitd.plain import Json
+from gleitzeitd.providers.http_access import same_origin
 
 By = Literal["link", "cursor", "page"]
 
@@ -98,7 +99,7 @@ class Pages:
     def _at(self, url: str, link: str) -> Place:
         try:
             target = URL(url).join(URL(link))
-            same = target.origin() == URL(self.first.url).origin()
+            same = same_origin(target, URL(self.first.url))
         except ValueError as problem:
             raise ResultInvalid(f"page {self.number}: its next page is no address: {problem}") from problem
         if not same:  # headers of the task may be secrets of this server

@@ -23,7 +23,7 @@ import aiohttp
 from yarl import URL
 
 from gleitzeitd.errors import ExecutionFailed, ParameterInvalid, RateLimited, TaskError
-from gleitzeitd.providers.http_access import Access
+from gleitzeitd.providers.http_access import Access, same_origin
 from gleitzeitd.providers.llm_access import Scrubber
 
 T = TypeVar("T")
@@ -158,7 +158,7 @@ class Sender:
                 if target is None:
                     yield response
                     return
-            method, options = _following(method, response.status, options, url.origin() == target.origin())
+            method, options = _following(method, response.status, options, same_origin(url, target))
             url = target
         raise ParameterInvalid(f"{ask.method} {ask.url}: TooManyRedirects: {url.origin()}")
 
