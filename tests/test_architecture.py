@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": BASICS | {"bounds", "model.names"},
     "workflow_file": BASICS | {"model"},
     "protocol_file": BASICS | {"model", "config.locate", "providers.schema", "workflow_file.text"},
+    "earlier": BASICS | {"model"},
     "runtime": BASICS
     | {
         "bounds",

@@ -25,6 +25,7 @@ INTERRUPTED = 130
 
 _COMMANDS = {
     "run": ("run", "Run a workflow file, and show how it goes."),
+    "call": ("call", "Call a method, and print what it returns."),
     "submit": ("run", "Hand a workflow file over to a hub, and return at once."),
     "watch": ("watch", "Follow a workflow until it has ended."),
     "status": ("look", "How a workflow stands, or the whole system."),
@@ -40,7 +41,7 @@ _COMMANDS = {
     "schema": ("files", "The JSON Schema of workflow files, for editors."),
     "components": ("system", "Who is connected to the hub, and how busy it is."),
     "providers": ("system", "Who serves which protocol, and how."),
-    "protocols": ("system", "Which protocols and methods exist."),
+    "protocols": ("protocols", "Which protocols and methods exist."),
     "queues": ("system", "How much waits, in each queue manager."),
     "trace": ("tracing", "The last events that went through the hub."),
     "drain": ("drain", "Have an engine or a provider take nothing new and finish what runs."),
@@ -50,6 +51,7 @@ _COMMANDS = {
     "restore": ("backup", "A backup in the place of the database."),
     "config": ("config_show", "The settings of a role, and where each is from."),
     "provider": ("provider", "Run a provider of your own, until Ctrl-C."),
+    "import": ("importing", "Make files of earlier versions into those of this one."),
     "conform": ("conform", "Check whether a provider in any language does all that a provider has to do."),
     "explain": ("explain", "What an error means, and what there is to do."),
     "version": ("files", "Which version this is."),

@@ -98,7 +98,7 @@ class Options:
         return None
 
 
-class Command(click.Command):
+class _WithExamples(click.Command):
     """A command whose help keeps the lines of its examples as they are."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -110,9 +110,36 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
 
 
+class Command(_WithExamples):
+    """One command."""
+
+
+class Group(_WithExamples, click.Group):
+    """A command with commands of its own; it does something without them, too.
+
+    A word that is none of them is the argument of the one called ``otherwise``.
+    """
+
+    otherwise = ""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """With the one that is left out put in."""
+        if self.otherwise and args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = [self.otherwise, *args]
+        return super().resolve_command(ctx, args)
+
+
 def command(name: str) -> Callable[[Callable[..., Any]], Command]:
     """A command of this name; its docstring is its help."""
     return click.command(name, cls=Command)
+
+
+def group(name: str, *, otherwise: str = "") -> Callable[[Callable[..., Any]], Group]:
+    """A group of this name, which can be called without a command."""
+    made = type("Group", (Group,), {"otherwise": otherwise})
+    return click.group(name, cls=made, invoke_without_command=True)
 
 
 def _addresses(where: str, urls: list[Json]) -> list[str]:

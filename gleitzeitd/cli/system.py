@@ -1,4 +1,4 @@
-"""``gleitzeit components``, ``protocols``, ``providers`` and ``queues``: what the system consists of."""
+"""``gleitzeit components``, ``providers`` and ``queues``: what the system consists of."""
 
 from __future__ import annotations
 
@@ -13,18 +13,14 @@ from gleitzeitd.cli.show import (
     as_json,
     coarse,
     echo_lines,
-    printable,
     size,
-    style,
     table,
     terminal_width,
 )
-from gleitzeitd.errors import ProtocolNotFound
 from gleitzeitd.events.hub import ComponentInfo
 from gleitzeitd.events.protocol_registry import ProviderInfo
 from gleitzeitd.model.names import SHARDS, Role
-from gleitzeitd.model.protocol import Method, Protocol
-from gleitzeitd.plain import Json, did_you_mean
+from gleitzeitd.plain import Json
 
 PROCESS_METRICS = frozenset(
     {"cpu_percent", "memory_bytes", "open_files", "load_average", "uptime_seconds", "threads", "shards"}
@@ -101,108 +97,6 @@ def shards_text(shards: Sequence[int]) -> str:
         else:
             runs.append([shard])
     return " ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
-
-
-@command("protocols")
-@click.argument("name", required=False)
-@connection_options
-def protocols(name: str | None) -> None:
-    """Which protocols and methods exist.
-
-    With a NAME: what the methods of that protocol take and give.
-
-    Examples:
-      gleitzeit protocols
-      gleitzeit protocols python/v1
-    """
-    _protocols(name)
-
-
-@working
-async def _protocols(session: Session, name: str | None) -> None:
-    say_where(session)
-    answer = await session.client.protocols()
-    if name is None:
-        if session.options.as_json:
-            click.echo(as_json({"protocols": [_protocol_plain(each) for each in answer.protocols]}))
-            return
-        serving = {each.protocol for each in answer.providers}
-        rows = [
-            (
-                each.name,
-                str(sum(1 for one in answer.providers if one.protocol == each.name)),
-                ", ".join(each.methods),
-            )
-            for each in answer.protocols
-        ]
-        columns = [Column("protocol"), Column("providers", right=True), Column("methods", flexible=True)]
-        echo_lines(table(columns, rows, terminal_width()))
-        if not serving:
-            click.echo("no provider is connected; gleitzeitd provider NAME starts one", err=True)
-        return
-    known = {each.name: each for each in answer.protocols}
-    found = known.get(name) or known.get(f"{name}/v1")
-    if found is None:
-        raise ProtocolNotFound(f"there is no protocol {name!r}{did_you_mean(name, known)}")
-    if session.options.as_json:
-        click.echo(as_json(_protocol_plain(found)))
-        return
-    echo_lines(protocol_lines(found))
-
-
-def _protocol_plain(protocol: Protocol) -> Json:
-    return {
-        "name": protocol.name,
-        "description": protocol.description,
-        "methods": {
-            name: {
-                "description": method.description,
-                "parameters": method.parameters,
-                "returns": method.returns,
-            }
-            for name, method in protocol.methods.items()
-        },
-    }
-
-
-def protocol_lines(protocol: Protocol) -> list[str]:
-    """A protocol with the parameters of its methods."""
-    lines = [style(protocol.name, bold=True), *_described(protocol.description, "  ")]
-    for name, method in protocol.methods.items():
-        lines += ["", style(name, bold=True), *_described(method.description, "  ")]
-        lines += [f"    {line}" for line in _parameter_lines(method)]
-        if method.returns:
-            lines.append(f"    -> {_type_text(method.returns)}")
-    return lines
-
-
-def _described(text: str, margin: str) -> list[str]:
-    return [margin + printable(line) for line in text.strip().splitlines()]
-
-
-def _parameter_lines(method: Method) -> list[str]:
-    required = method.parameters.get("required", [])
-    lines = []
-    for name, schema in method.parameters.get("properties", {}).items():
-        schema = schema if isinstance(schema, dict) else {}  # noqa: PLW2901
-        default = f" = {as_json(schema['default'], indent=None)}" if "default" in schema else ""
-        needed = " (required)" if name in required else ""
-        about = f"  {printable(schema['description'])}" if schema.get("description") else ""
-        lines.append(f"{name}: {_type_text(schema)}{default}{needed}{about}")
-    return lines
-
-
-def _type_text(schema: dict[str, Json]) -> str:
-    kind = schema.get("type")
-    if isinstance(kind, list):
-        return " or ".join(map(str, kind))
-    if kind == "array" and isinstance(schema.get("items"), dict):
-        return f"array of {_type_text(schema['items'])}"
-    if kind is None and isinstance(schema.get("anyOf"), list):
-        return " or ".join(_type_text(each) for each in schema["anyOf"])
-    if kind is None and "enum" in schema:
-        return " or ".join(as_json(each, indent=None) for each in schema["enum"])
-    return str(kind or "any")
 
 
 @command("providers")

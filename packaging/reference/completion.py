@@ -28,6 +28,8 @@ KINDS = {
     "CODE": "error",
     "ROLE": "role",
     "NAME": "instance",
+    "METHOD": "method",
+    "PROTOCOL": "protocol",
 }
 """What stands for a value to how it is completed; whatever is not here is left to whoever types."""
 
@@ -36,6 +38,10 @@ ASK = {
     """ sed -n 's/^ *"workflow_id": "\\(.*\\)",*$/\\1/p'; echo last""",
     "component": "timeout 2 gleitzeit components --json 2>/dev/null |"
     """ sed -n 's/^ *"component_id": "\\(.*\\)",*$/\\1/p'""",
+    "method": "timeout 2 gleitzeit protocols --json 2>/dev/null |"
+    """ sed -n 's/^ *"\\([^" ]*\\/[^" ]*\\)": {$/\\1/p'""",
+    "protocol": "timeout 2 gleitzeit protocols --json 2>/dev/null |"
+    """ sed -n 's/^ *"name": "\\(.*\\)",*$/\\1/p'""",
     "error": f"printf '%s\\n' {' '.join(sorted(errors.NAMES))}",
     "role": f"printf '%s\\n' {' '.join(role.file_name for role in ROLES)}",
     "instance": "find /etc/gleitzeit/providers /etc/gleitzeit/execution-engine -name '*.toml' 2>/dev/null |"

@@ -63,6 +63,7 @@ class FakeClient:
         self.protocol_list = r.ProtocolList(protocols=[], providers=[])
         self.trace_data = h.TraceData(records=[])
         self.answers: list[Event] = []
+        self.document: Json = None
 
     async def progress(self, workflow_id: str) -> d.StatusResponse:
         report = await self.status(workflow_id)
@@ -99,6 +100,7 @@ class FakeClient:
         on_submitted: Callable[[Submitted], None],
     ) -> WorkflowResult:
         self.done.append(("run", inputs))
+        self.document = document
         if self.problem is not None:
             raise self.problem
         on_submitted(Submitted(d.WorkflowSubmitted(workflow_id=workflow_id)))  # type: ignore[arg-type]

@@ -81,32 +81,6 @@ def test_shards_are_shown_as_ranges(shards: list[int], text: str) -> None:
     assert shards_text(shards) == text
 
 
-def test_protocols_are_listed_with_who_serves_them() -> None:
-    assert words("protocols")[1] == ["echo/v1", "1", "echo/wait"]
-
-
-@pytest.mark.parametrize("name", ["echo/v1", "echo"])
-def test_a_protocol_shows_what_its_methods_take(name: str) -> None:
-    assert call(client(), "protocols", name).output.splitlines() == [
-        "echo/v1",
-        "  For trying out.",
-        "",
-        "echo/wait",
-        "  Let time pass.",
-        "    seconds: number (required)  How long.",
-        "    names: array of string = []",
-        '    mode: "a" or "b"',
-        "    any: any",
-        "    -> object or null",
-    ]
-
-
-def test_an_unknown_protocol_has_a_suggestion() -> None:
-    result = call(client(), "protocols", "ecko/v1")
-    assert result.exit_code == 1
-    assert "did you mean echo/v1?" in result.stderr
-
-
 def test_providers_show_load_and_capacity() -> None:
     assert words("providers")[1] == ["engine-1", "echo/v1", "3", "4", "ok", "node-1"]
 
