@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from typing import Any
 
 from gleitzeitd.errors import MalformedData, MalformedEvent, UnknownEvent
 from gleitzeitd.events.base import CATALOGUE, WIRE, Envelope, Event
@@ -75,9 +76,20 @@ def _read(text: str) -> Json:
 
 def envelope_to_plain(envelope: Envelope) -> dict[str, Json]:
     """The first argument on the wire; keys without a value are left out."""
-    out = {}
-    for name, key in _KEYS.items():
-        value = getattr(envelope, name)
+    out: dict[str, Json] = {
+        "_message_id": envelope.message_id,
+        "_correlation_id": envelope.correlation_id,
+        "_source_component": envelope.source_component,
+    }
+    for key, value in (
+        ("_timestamp", envelope.timestamp),
+        ("_causation_id", envelope.causation_id),
+        ("_reply_to", envelope.reply_to),
+        ("_shard", envelope.shard),
+        ("_topic", envelope.topic),
+        ("_fact", envelope.fact),
+        ("_wire", envelope.wire),
+    ):
         if value is not None and value != "":
             out[key] = value
     return out
@@ -91,11 +103,46 @@ def envelope_from_plain(data: Json, name: str) -> Envelope:
     """
     if type(data) is not dict:
         raise MalformedEvent(name, "the envelope is not an object")
+    get: Callable[..., Any] = data.get  # its types are looked at below
+    envelope = Envelope(
+        message_id=get("_message_id"),
+        correlation_id=get("_correlation_id"),
+        source_component=get("_source_component"),
+        timestamp=get("_timestamp", ""),
+        causation_id=get("_causation_id"),
+        reply_to=get("_reply_to"),
+        shard=get("_shard"),
+        topic=get("_topic"),
+        fact=get("_fact"),
+        wire=get("_wire"),
+    )
+    if _is_sound(envelope):
+        return envelope
+    # Something is wrong with it: this says what.
     known = {_NAMES[key]: value for key, value in data.items() if key in _NAMES}
     try:
         return from_plain(Envelope, known, f"{name}._")
     except MalformedData as problem:
         raise MalformedEvent(problem.path, problem.problem) from None
+
+
+def _is_sound(envelope: Envelope) -> bool:
+    return (
+        type(envelope.message_id) is str
+        and type(envelope.correlation_id) is str
+        and type(envelope.source_component) is str
+        and type(envelope.timestamp) is str
+        and type(envelope.causation_id) in _TEXT_OR_NONE
+        and type(envelope.reply_to) in _TEXT_OR_NONE
+        and type(envelope.shard) in _INT_OR_NONE
+        and type(envelope.topic) in _TEXT_OR_NONE
+        and type(envelope.fact) in _TEXT_OR_NONE
+        and type(envelope.wire) in _INT_OR_NONE
+    )
+
+
+_TEXT_OR_NONE = frozenset({str, type(None)})
+_INT_OR_NONE = frozenset({int, type(None)})
 
 
 def encode_body(event: Event) -> str:

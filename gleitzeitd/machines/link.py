@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from gleitzeitd.errors import ErrorInfo, MalformedEvent, WireUnsupported
 from gleitzeitd.events import FIRST_WIRE, WIRE, Envelope, Event, Kind, WireRange
@@ -297,7 +297,7 @@ class Link:
             metrics=metrics,
             inventory=self.machine.inventory(),
         )
-        self._send(hub, answer, self._envelope(answer, self._cause_correlation(), None, at))
+        self._send(hub, answer, self._envelope(answer, self._cause_correlation(), None, at, self._cause_id()))
 
     def _undeliverable(
         self, hub: str, notice: h.NoComponentsAvailable, envelope: Envelope, now: float, at: str
@@ -382,8 +382,7 @@ class Link:
             case CancelAsk(key):
                 self._close(key)
             case Reply(event, to):
-                envelope = self._envelope(event, to.correlation_id, to.source_component, at)
-                envelope = replace(envelope, causation_id=to.message_id)
+                envelope = self._envelope(event, to.correlation_id, to.source_component, at, to.message_id)
                 # Whoever asked may have no other hub in common with us, also if the answer took a while.
                 self._route(event, envelope, self._seen.get(to.message_id))
             case SetTimer() | CancelTimer() | Call() | CancelCall() | Note():
@@ -395,9 +394,7 @@ class Link:
         if self._hub() is None:
             return
         correlation_id = tell.correlation_id or self._cause_correlation()
-        envelope = self._envelope(tell.event, correlation_id, tell.to, at)
-        if tell.cause is not None:
-            envelope = replace(envelope, causation_id=tell.cause)
+        envelope = self._envelope(tell.event, correlation_id, tell.to, at, tell.cause or self._cause_id())
         self._route(tell.event, envelope)
 
     def _repeat(self, entries: Iterable[OpenAsk], now: float, at: str) -> None:
@@ -410,8 +407,7 @@ class Link:
         entry.hub = hub or self._hub(after=entry.hub)
         if entry.hub is None:
             return
-        envelope = self._envelope(entry.ask.event, entry.correlation_id, entry.ask.to, at)
-        envelope = replace(envelope, causation_id=entry.causation_id)
+        envelope = self._envelope(entry.ask.event, entry.correlation_id, entry.ask.to, at, entry.causation_id)
         if len(entry.emissions) == EMISSIONS_LIMIT:
             self._emissions.pop(entry.emissions[0], None)
         entry.emissions.append(envelope.message_id)
@@ -470,7 +466,9 @@ class Link:
     def _cause_id(self) -> str | None:
         return self._cause.message_id if self._cause is not None else None
 
-    def _envelope(self, event: Event, correlation_id: str, to: ComponentId | None, at: str) -> Envelope:
+    def _envelope(
+        self, event: Event, correlation_id: str, to: ComponentId | None, at: str, cause: str | None = None
+    ) -> Envelope:
         self._emitted += 1
         me = self.identity
         return Envelope(
@@ -478,7 +476,7 @@ class Link:
             correlation_id=correlation_id,
             source_component=me.component_id,
             timestamp=at,
-            causation_id=self._cause_id(),
+            causation_id=cause,
             reply_to=to,
             shard=event.shard(),
             topic=event.topic(),

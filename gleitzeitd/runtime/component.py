@@ -54,6 +54,7 @@ from gleitzeitd.runtime.connection import (
     size_of,
     unpacked,
 )
+from gleitzeitd.runtime.fast_json import dumps
 from gleitzeitd.runtime.performer import Performer
 from gleitzeitd.runtime.session import Session
 from gleitzeitd.runtime.tasks import Tasks
@@ -75,7 +76,7 @@ COMPLAINTS = 1000
 """Names of events remembered, to complain once about each."""
 HANDSHAKE_LOOK = 0.1
 """Seconds between two looks whether the hub has closed the connection instead of answering."""
-_MESSAGE = "4"  # Engine.IO's packet type; what follows is a Socket.IO packet
+_EVENT = "42"  # Engine.IO's message, Socket.IO's event; its array follows
 
 Input = Callable[[float, str], Actions]
 """Something that has happened: told the two times, it tells the link, and hands back what is to be done."""
@@ -443,11 +444,10 @@ class _SocketIo:
             raise refusal_of(outcome.result())
 
     async def send(self, name: str, arguments: list[Json]) -> None:
-        packet = _Packet(socketio.packet.EVENT, data=[name, *arguments])
         try:
             # Not by the library's queue, which has no bound and does not say when it is empty: packets that
             # wait here become one.
-            await self._session.send(f"{_MESSAGE}{packet.encode()}")
+            await self._session.send(f"{_EVENT}{dumps([name, *arguments])}")
         except (OSError, aiohttp.ClientError) as problem:
             raise HubUnreachable(f"the hub cannot be written to: {problem}") from problem
 

@@ -38,8 +38,8 @@ def loads(text: str) -> Json:
         raise ValueError("nested too deep") from None
 
 
-def dumps(value: dict[str, Json]) -> str:
-    """Compact text of a small object of texts and whole numbers; the same value with and without orjson.
+def dumps(value: Json) -> str:
+    """Compact text of objects and lists of texts and whole numbers; with and without orjson the same value.
 
     Raises:
         ValueError: it has no JSON form.
