@@ -155,7 +155,9 @@ def result_of(content: list[dict[str, Json]], structured: Json) -> dict[str, Jso
         "structured": structured,
         "images": [part["data"] for part in content if part.get("type") == "image" and "data" in part],
     }
-    return {**structured, **own} if isinstance(structured, dict) else own
+    if not isinstance(structured, dict):
+        return own
+    return {**own, **{key: value for key, value in structured.items() if key not in own}}
 
 
 def texts_of(content: Iterable[Mapping[str, Json]]) -> list[str]:
