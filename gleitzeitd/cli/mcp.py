@@ -28,7 +28,7 @@ ANSWER_SECONDS = 10.0
     "--workflows",
     "-w",
     "paths",
-    metavar="PATH",
+    metavar="FILE",
     multiple=True,
     type=click.Path(path_type=Path),
     help="A workflow file, or a folder of them. Can be repeated.",
@@ -91,7 +91,7 @@ def mcp(
 
     allow = AllowList.of(patterns)
     if not paths and not allow.methods:
-        raise click.UsageError("nothing would be served: give --workflows PATH, or --allow METHOD")
+        raise click.UsageError("nothing would be served: give --workflows FILE, or --allow METHOD")
     token = read_token(http_token_file) if http_token_file is not None else None
     if token is not None and http is None:
         raise click.UsageError("--http-token-file is for --http HOST:PORT")

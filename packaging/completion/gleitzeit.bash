@@ -5,7 +5,7 @@ _gleitzeit_known() {
     commands='' options='' arguments=() valued=()
     case $1 in
         gleitzeit)
-            commands='run submit watch status list result logs why cancel delete resolve priority validate schema components providers protocols queues trace drain doctor backup restore config conform explain version'
+            commands='run call submit watch status list result logs why cancel delete resolve priority validate schema components providers protocols queues trace drain doctor mcp backup restore config provider import conform explain version'
             options='--version --debug --hub --hub-url --token --token-file -j --json --help'
             valued=(--hub:text: --hub-url:text: --token:text: --token-file:file:)
             ;;
@@ -13,6 +13,11 @@ _gleitzeit_known() {
             options='-i --input --id --timeout --hub --hub-url --token --token-file -j --json --help'
             valued=(-i:text: --input:text: --id:text: --timeout:text: --hub:text: --hub-url:text: --token:text: --token-file:file:)
             arguments=(workflow-file:)
+            ;;
+        'gleitzeit call')
+            options='-p --param --params --protocol --timeout --id --hub --hub-url --token --token-file -j --json --help'
+            valued=(-p:text: --param:text: --params:file: --protocol:protocol: --timeout:text: --id:text: --hub:text: --hub-url:text: --token:text: --token-file:file:)
+            arguments=(method:)
             ;;
         'gleitzeit submit')
             options='-i --input --id --hub --hub-url --token --token-file -j --json --help'
@@ -84,9 +89,18 @@ _gleitzeit_known() {
             valued=(--hub:text: --hub-url:text: --token:text: --token-file:file:)
             ;;
         'gleitzeit protocols')
+            commands='check show'
             options='--hub --hub-url --token --token-file -j --json --help'
             valued=(--hub:text: --hub-url:text: --token:text: --token-file:file:)
-            arguments=(text:)
+            ;;
+        'gleitzeit protocols check')
+            options='-j --json --help'
+            arguments=(file:)
+            ;;
+        'gleitzeit protocols show')
+            options='--hub --hub-url --token --token-file -j --json --help'
+            valued=(--hub:text: --hub-url:text: --token:text: --token-file:file:)
+            arguments=(protocol:)
             ;;
         'gleitzeit queues')
             options='--hub --hub-url --token --token-file -j --json --help'
@@ -106,6 +120,11 @@ _gleitzeit_known() {
             options='--hub --hub-url --token --token-file -j --json --help'
             valued=(--hub:text: --hub-url:text: --token:text: --token-file:file:)
             ;;
+        'gleitzeit mcp')
+            options='-w --workflows -a --allow --patience --http --http-token-file --hub --hub-url --token --token-file -j --json --help'
+            valued=(-w:file: --workflows:file: -a:text: --allow:text: --patience:text: --http:text: --http-token-file:file: --hub:text: --hub-url:text: --token:text: --token-file:file:)
+            arguments=(choice:serve)
+            ;;
         'gleitzeit backup')
             options='--database --force --hub --hub-url --token --token-file -j --json --help'
             valued=(--database:text: --hub:text: --hub-url:text: --token:text: --token-file:file:)
@@ -119,6 +138,30 @@ _gleitzeit_known() {
         'gleitzeit config')
             options='--origin --here -j --json --help'
             arguments=(choice:show role: text:)
+            ;;
+        'gleitzeit provider')
+            options='--module --check --help'
+            valued=(--module:text:)
+            arguments=(text:)
+            ;;
+        'gleitzeit import')
+            commands='config protocol provider'
+            options='-j --json --help'
+            ;;
+        'gleitzeit import config')
+            options='-o --output --force -j --json --help'
+            valued=(-o:directory: --output:directory:)
+            arguments=(file:)
+            ;;
+        'gleitzeit import protocol')
+            options='-o --output --force -j --json --help'
+            valued=(-o:file: --output:file:)
+            arguments=(file:)
+            ;;
+        'gleitzeit import provider')
+            options='-o --output --force -j --json --help'
+            valued=(-o:file: --output:file:)
+            arguments=(file:)
             ;;
         'gleitzeit conform')
             options='--port --timeout --start --call --slow --only --origin -j --json --help'
@@ -146,6 +189,8 @@ _gleitzeit_values() {
             ;;
         workflow) mapfile -t COMPREPLY < <(compgen -W "$(timeout 2 gleitzeit list --limit 50 --json 2>/dev/null | sed -n 's/^ *"workflow_id": "\(.*\)",*$/\1/p'; echo last)" -- "$cur") ;;
         component) mapfile -t COMPREPLY < <(compgen -W "$(timeout 2 gleitzeit components --json 2>/dev/null | sed -n 's/^ *"component_id": "\(.*\)",*$/\1/p')" -- "$cur") ;;
+        method) mapfile -t COMPREPLY < <(compgen -W "$(timeout 2 gleitzeit protocols --json 2>/dev/null | sed -n 's/^ *"\([^" ]*\/[^" ]*\)": {$/\1/p')" -- "$cur") ;;
+        protocol) mapfile -t COMPREPLY < <(compgen -W "$(timeout 2 gleitzeit protocols --json 2>/dev/null | sed -n 's/^ *"name": "\(.*\)",*$/\1/p')" -- "$cur") ;;
         error) mapfile -t COMPREPLY < <(compgen -W "$(printf '%s\n' AUTHENTICATION_FAILED AUTHORIZATION_FAILED CONFIGURATION_ERROR CONNECTION_FAILED CONNECTION_TIMEOUT INVALID_PARAMS INVALID_REQUEST METHOD_NOT_FOUND METHOD_NOT_SUPPORTED PERSISTENCE_CONNECTION_FAILED PERSISTENCE_DATA_CORRUPT PERSISTENCE_LOCKED PROTOCOL_NOT_FOUND PROVIDER_NOT_AVAILABLE PROVIDER_OVERLOADED PROVIDER_TIMEOUT RATE_LIMIT_EXCEEDED SYSTEM_ERROR TASK_CANCELLED TASK_DEPENDENCY_FAILED TASK_EXECUTION_FAILED TASK_NOT_FOUND TASK_PARAMETER_INVALID TASK_RESULT_INVALID TASK_TIMEOUT WIRE_VERSION_UNSUPPORTED WORKFLOW_EXECUTION_FAILED WORKFLOW_INVALID_STATE WORKFLOW_NOT_FOUND WORKFLOW_TIMEOUT WORKFLOW_VALIDATION_FAILED)" -- "$cur") ;;
         role) mapfile -t COMPREPLY < <(compgen -W "$(printf '%s\n' hub persistence protocol-registry dependency-resolver queue-manager execution-engine provider)" -- "$cur") ;;
     esac

@@ -29,4 +29,4 @@ complete -c gleitzeitd -n '__gleitzeitd_at \'\'' -l print-config -d 'Print all s
 complete -c gleitzeitd -n '__gleitzeitd_at \'\'' -l effective -d 'With --print-config: the values in force, and where each is from.'
 complete -c gleitzeitd -n '__gleitzeitd_at \'\'' -l version -d 'Show program\'s version number and exit.'
 complete -c gleitzeitd -n '__gleitzeitd_at \'\'' -f -a 'hub persistence protocol-registry dependency-resolver queue-manager execution-engine provider all'
-complete -c gleitzeitd -n '__gleitzeitd_at \'\'' -f -a 'echo python shell http llm'
+complete -c gleitzeitd -n '__gleitzeitd_at \'\'' -f -a 'echo python shell http llm mcp grpc'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -111,6 +112,20 @@ async def test_a_host_starts_it_and_calls_what_runs_in_its_process(tmp_path: Pat
         assert wrong.structured_content["problems"][0]["path"] == "seconds"
         refused = await host.call_tool("shell_execute", {"script": "true"})
         assert refused.structured_content["error"]["code"] == -25006
+
+
+@pytest.mark.slow
+async def test_the_configuration_of_a_host_in_the_readme_starts_it(tmp_path: Path) -> None:
+    (text,) = re.findall(r"^```json\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (configured,) = json.loads(text)["mcpServers"].values()
+    assert configured["command"] == "gleitzeit"
+    words = [str(ROOT / "examples") if each == "/srv/workflows" else each for each in configured["args"]]
+    assert words[:2] == PROGRAM[-2:]
+    async with by_stdio(tmp_path, *words[2:]) as host:
+        names = {each.name for each in (await host.list_tools()).tools}
+        assert {"inputs", "pipeline", "echo_ping"} <= names
+        done = await host.call_tool("inputs", {"name": "Ada", "numbers": [2, 3]})
+        assert done.structured_content["results"] == {"both": {"text": "Hello, Ada, the sum is 5"}}
 
 
 @pytest.mark.slow
