@@ -16,6 +16,7 @@ import pytest
 from gleitzeitd.__main__ import run as gleitzeitd
 from gleitzeitd.cli import cli
 from gleitzeitd.events import CATALOGUE
+from gleitzeitd.protocol_file import load as load_protocol
 from gleitzeitd.runtime.journal import FIELDS
 from gleitzeitd.workflow_file import load
 from tests.test_documents import SCRIPTS, needs_scripts, typed
@@ -171,6 +172,14 @@ def test_a_workflow_in_the_manual_is_one(text: str, tmp_path: Path) -> None:
     reading = load(str(tmp_path / "w.yaml")).read()
     assert reading.workflow is not None, reading.problems
     assert not reading.warnings
+
+
+@pytest.mark.parametrize("text", fenced("protocol"))
+def test_a_protocol_in_the_manual_is_one(text: str, tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(text)
+    found = load_protocol(tmp_path / "p.yaml").reading
+    assert found.protocol is not None, found.problems
+    assert not found.warnings
 
 
 @pytest.mark.slow

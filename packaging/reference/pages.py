@@ -36,6 +36,7 @@ def all_pages() -> dict[str, str]:
         "gleitzeit.7": _gleitzeit_7(),
         "gleitzeit-events.7": events.page(_frame("gleitzeit-events.7")),
         "gleitzeit-workflow.5": workflow.page(_frame("gleitzeit-workflow.5")),
+        "gleitzeit-protocol.5": _frame("gleitzeit-protocol.5"),
         "gleitzeit-provider.toml.5": settings.provider_page(_frame("gleitzeit-provider.toml.5")),
     }
     for role in settings.DAEMONS:
