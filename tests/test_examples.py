@@ -18,8 +18,41 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 FILES = sorted(EXAMPLES.glob("*.yaml"))
 
 
-def test_there_are_examples() -> None:
-    assert len(FILES) >= 9
+KINDS = {
+    "python only": "python",
+    "dependent tasks": "dependent",
+    "parallel tasks": "parallel",
+    "model and Python": "mixed",
+    "tools of MCP": "mcp",
+    "a batch over texts": "llm-batch",
+    "a batch for Python": "batch",
+    "a batch over images": "llm-batch-images",
+    "vision from a file": "llm-vision",
+    "names without ids": "named",
+}
+"""What earlier versions had examples of."""
+
+
+def test_each_kind_of_workflow_has_an_example() -> None:
+    assert set(KINDS.values()) <= {file.stem for file in FILES}
+
+
+def test_the_example_with_names_has_no_ids() -> None:
+    document = load(EXAMPLES / "named.yaml").document
+    assert all("id" not in task and task["name"] for task in document["tasks"])
+    workflow = read(document).workflow
+    assert workflow is not None
+    load_data, sort_rows, report = workflow.tasks
+    assert sort_rows.dependencies == (load_data.id,)
+    assert set(report.dependencies) == {load_data.id, sort_rows.id}
+
+
+def test_an_image_of_a_batch_is_an_image() -> None:
+    workflow = read(load(EXAMPLES / "llm-batch-images.yaml").document).workflow
+    assert workflow is not None
+    assert [str(task.parameters["image_path"]) for task in workflow.tasks] == [
+        str(EXAMPLES / "data/sign.png")
+    ]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
