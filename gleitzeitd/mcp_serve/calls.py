@@ -30,7 +30,7 @@ from gleitzeitd.events import provider as v
 from gleitzeitd.mcp_serve import answers
 from gleitzeitd.mcp_serve.answers import Answer
 from gleitzeitd.mcp_serve.catalogue import Catalogue
-from gleitzeitd.mcp_serve.tools import Tool, WorkflowTool
+from gleitzeitd.mcp_serve.tools import NAME_LIMIT, Tool, WorkflowTool
 from gleitzeitd.model.problem import Problem
 from gleitzeitd.plain import Json, did_you_mean
 from gleitzeitd.providers.schema import problems as broken
@@ -158,6 +158,7 @@ class Calls:
         if forbidden is not None:
             self._tell(f"refused: {forbidden}")
             return NotPermitted(forbidden)
+        name = name[: 2 * NAME_LIMIT]
         return MethodNotSupported(f"there is no tool {name!r}{did_you_mean(name, [*tools, *OWN])}")
 
     # --- workflows and methods ----------------------------------------------------------------

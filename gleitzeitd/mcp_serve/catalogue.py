@@ -36,6 +36,9 @@ TOOLS_LIMIT = 1000
 """More than any host can choose from; what is beyond it is left out, and said."""
 
 
+_Signature = tuple[int, int, int]
+
+
 class Registry(Shape):
     """What is needed of the client."""
 
@@ -63,6 +66,7 @@ class Catalogue:
         self._reserved = reserved
         self._protocols: Sequence[Protocol] = ()
         self._said: set[str] = set()
+        self._read: dict[Path, tuple[_Signature, WorkflowTool]] = {}
 
     async def check(self) -> Mapping[str, Tool]:
         """The tools there are when the server starts; patterns that match nothing are said.
@@ -118,12 +122,27 @@ class Catalogue:
         for path in self._paths:
             for file in self._files(path):
                 try:
-                    tool = _read(file)
+                    tool = self._as_it_is(file)
                 except WorkflowInvalid as problem:
                     self._say_once(f"{file} is left out: {problem}")
                     continue
                 if self.allow.allows_workflow(tool.workflow.name):
                     yield tool
+
+    def _as_it_is(self, path: Path) -> WorkflowTool:
+        """The tool that a file is, which is read again only if it has changed.
+
+        Raises:
+            WorkflowInvalid: it is none.
+        """
+        signature = _signature(path)
+        known = self._read.get(path)
+        # A batch is what its folder holds, of which its file knows nothing.
+        if known is not None and known[0] == signature and known[1].file.expansion is None:
+            return known[1]
+        tool = _read(path)
+        self._read[path] = signature, tool
+        return tool
 
     def _files(self, path: Path) -> list[Path]:
         if not path.is_dir():
@@ -153,6 +172,15 @@ class Catalogue:
         if what not in self._said:
             self._said.add(what)
             self._tell(what)
+
+
+def _signature(path: Path) -> _Signature:
+    """What is another one when a file has changed."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0, 0
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _is_candidate(path: Path) -> bool:

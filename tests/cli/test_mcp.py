@@ -129,40 +129,47 @@ async def test_the_configuration_of_a_host_in_the_readme_starts_it(tmp_path: Pat
 
 
 @pytest.mark.slow
-async def test_a_call_outlives_its_hub_and_the_server_that_it_came_by(tmp_path: Path, workflow: Path) -> None:
+async def test_calls_outlive_the_hub_and_the_server_that_they_came_by(tmp_path: Path, workflow: Path) -> None:
     async with Daemons(tmp_path) as daemons:
         variables = {
             key: value for key, value in daemons.environment().items() if key.startswith("GLEITZEIT_")
         }
-        serve = ("-w", str(workflow), "--patience", "0.5")
-        async with by_stdio(tmp_path, *serve, **variables) as host:
-            waiting = await host.call_tool("pause", {"seconds": 2})
-            handle = {"workflow_id": waiting.structured_content["workflow_id"]}
-            assert waiting.structured_content["status"] == "running"
+        async with by_stdio(tmp_path, "-w", str(workflow), **variables) as host:
+            submitted: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+            async def progress(done: float, total: float | None, what: str | None) -> None:
+                if not submitted.done():
+                    submitted.set_result(str(what).rpartition(" ")[2])
+
+            call = asyncio.create_task(host.call_tool("pause", {"seconds": 1}, progress_callback=progress))
+            handle = {"workflow_id": await submitted}
             daemons.kill("hub")
-            call = asyncio.create_task(host.call_tool("gleitzeit_status", handle))
             daemons.start("hub")
-            stands = await call
-            assert not stands.is_error, stands
-        # Another one, for a host that was started again, and over HTTP.
+            done = await call
+            assert done.structured_content["results"] == {"said": {"text": "done"}}
+        # Another one, as of a host that was started again, and over HTTP.
         (tmp_path / "token").write_text("let-me-in\n")
-        http = ("--http", "127.0.0.1:0", "--http-token-file", str(tmp_path / "token"))
+        http = ("--http", "127.0.0.1:0", "--http-token-file", str(tmp_path / "token"), "--patience", "0.3")
         async with started(tmp_path, "-w", str(workflow), *http, **variables) as process:
             url = (await said(process, "listening on")).split()[-1]
             async with (
                 httpx2.AsyncClient(headers={"Authorization": "Bearer let-me-in"}, timeout=60) as client,
                 Host(streamable_http_client(url, http_client=client)) as host,
+                daemons.client() as watcher,
             ):
+                again = await host.call_tool("gleitzeit_result", handle)
+                assert again.structured_content == done.structured_content
+                waiting = await host.call_tool("pause", {"seconds": 1})
+                assert waiting.structured_content["status"] == "running"
+                handle = {"workflow_id": waiting.structured_content["workflow_id"]}
+                async for _ in watcher.watch(handle["workflow_id"]):
+                    pass
                 done = await host.call_tool("gleitzeit_result", handle)
                 assert done.structured_content["results"] == {"said": {"text": "done"}}
-                assert (await host.call_tool("pause", {"seconds": 0})).structured_content[
-                    "status"
-                ] == "completed"
+                metadata = (await watcher.status(handle["workflow_id"])).document["metadata"]
+                assert metadata["submitted_by"] == "mcp"
             process.send_signal(signal.SIGTERM)
             assert await asyncio.wait_for(process.wait(), 20) == 130
-        async with daemons.client() as client:
-            (report,) = [each for each in await client.list() if each.workflow_id == handle["workflow_id"]]
-            assert (await client.status(report.workflow_id)).document["metadata"]["submitted_by"] == "mcp"
 
 
 @pytest.mark.slow

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gleitzeitd.errors import ErrorInfo
+from gleitzeitd.client import Client
+from gleitzeitd.errors import AnswerTimeout, ErrorInfo
 from gleitzeitd.events import Event
 from gleitzeitd.events.dependency_resolver import SkippedTask, TaskSkipped
 from gleitzeitd.events.execution_engine import TaskCompleted, TaskFailed
 from gleitzeitd.events.provider import TaskProgress
-from gleitzeitd.mcp_serve.calls import OWN, Progress, own_schema
+from gleitzeitd.mcp_serve.allow import AllowList
+from gleitzeitd.mcp_serve.calls import OWN, Calls, Progress, Settings, own_schema
+from gleitzeitd.mcp_serve.catalogue import Catalogue
 from gleitzeitd.model.names import TaskId, WorkflowId
+from gleitzeitd.model.report import WorkflowReport
 from gleitzeitd.providers.schema import check_schema
 
 W = WorkflowId("w")
@@ -69,6 +77,42 @@ def test_what_is_told_grows_and_never_passes_the_end(events: list[Event]) -> Non
         if progress.see(event) is not None:
             assert before < progress.told <= 3
             before = progress.told
+
+
+class Silent(Client):
+    """A client whose hub has gone, before or after it has taken the workflow."""
+
+    def __init__(self, *, accepts: bool) -> None:
+        super().__init__("http://127.0.0.1:9")
+        self.accepts = accepts
+
+    async def submit(self, workflow: Any, **_: Any) -> Any:
+        if not self.accepts:
+            raise AnswerTimeout("no answer to submit_workflow within 10 s")
+
+    async def status(self, workflow_id: str) -> WorkflowReport:
+        raise AnswerTimeout("no answer to query_data within 10 s")
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+async def test_a_hub_that_goes_leaves_a_handle_whether_or_not_it_has_answered(
+    tmp_path: Path, accepts: bool
+) -> None:
+    (tmp_path / "w.yaml").write_text("name: W\ntasks: [{id: a, method: echo/ping}]\n")
+    client = Silent(accepts=accepts)
+    catalogue = Catalogue([tmp_path], AllowList(), client, lambda _: None)
+    calls = Calls(client, catalogue, Settings(), lambda _: None)
+
+    async def report(*_: Any) -> None: ...
+
+    answer = await calls.answer("w", {}, "host", report)
+    workflow_id = answer.content["workflow_id"]
+    assert answer.failed is not accepts
+    assert f"{workflow_id} was accepted" in answer.text
+    assert ("is not known" in answer.text) is not accepts
+    assert "gleitzeit_status" in answer.text
+    if not accepts:
+        assert answer.content["error"]["code"] == AnswerTimeout.code
 
 
 def test_our_own_tools_have_schemas_that_can_be_checked() -> None:

@@ -96,6 +96,16 @@ async def test_methods_that_come_later_are_served_and_are_remembered_while_the_r
         await served.check()
 
 
+async def test_a_batch_is_what_its_folder_holds_now(tmp_path: Path) -> None:
+    text = "name: b\ntype: batch\nbatch: {pattern: '*.txt'}\ntemplate: {method: echo/echo}\n"
+    (tmp_path / "b.yaml").write_text(text)
+    (tmp_path / "one.txt").touch()
+    served = Served(tmp_path / "b.yaml")
+    assert (await served.check())["b"].steps == 1
+    (tmp_path / "two.txt").touch()
+    assert (await served.tools())["b"].steps == 2
+
+
 async def test_a_workflow_can_be_left_out_by_its_name(tmp_path: Path) -> None:
     for name in ("report", "cleanup"):
         (tmp_path / f"{name}.yaml").write_text(GOOD.format(name))
