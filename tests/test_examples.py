@@ -10,6 +10,7 @@ from aiohttp import web
 
 from gleitzeitd.client import Client
 from gleitzeitd.model.document import read
+from gleitzeitd.providers.mcp_sdk import find_sdk
 from gleitzeitd.runtime.embedded import Embedded
 from gleitzeitd.workflow_file import load
 from tests.fake_llm import FakeLlm
@@ -105,6 +106,8 @@ async def test_every_example_runs_through_the_whole_system(
                 Client(hub_urls=[system.hub_url], token=system.token) as client,
             ):
                 for file in FILES:
+                    if file.stem == "mcp" and not find_sdk():
+                        continue  # it needs what is not in every environment
                     result = await client.run(file, inputs=inputs.get(file.stem, {}))
                     expected = "failed" if file.stem in FAILS else "completed"
                     assert result.status == expected, (file.name, result.plain())
