@@ -18,7 +18,8 @@ is not one of the protocol's: it gets the call, for ``on_output``, ``on_progress
 In five lines: a module whose functions have ``@method`` above them. Its protocol is called like the module,
 ``weather/v1``, or like its variable ``protocol_name``.
 
-Methods with ``def`` run in threads, as many as the capacity. A thread cannot be killed: at a cancel or a
+A function with ``@method(process=True)`` runs in a process that stays; ``functions.py`` says more. Other
+methods with ``def`` run in threads, as many as the capacity. A thread cannot be killed: at a cancel or a
 timeout the call waits ``kill_after_seconds`` for it, then gives up on it; its slot stays taken until it
 really ends, and ``health`` says so.
 """
@@ -43,6 +44,7 @@ from gleitzeitd.model.protocol import Method, Protocol
 from gleitzeitd.plain import Json, did_you_mean
 from gleitzeitd.providers.base import MethodCall, Provider, time_limit
 from gleitzeitd.providers.declared import check_signature, completed, functions_for, serving
+from gleitzeitd.providers.functions import PROCESS, processes_for, runs_in_process
 from gleitzeitd.providers.hints import from_json, schema_for, to_json
 from gleitzeitd.providers.schema import check_parameters, check_result, check_schema
 
@@ -80,18 +82,27 @@ def method(function: F) -> F: ...
 
 
 @overload
-def method(*, name: str = "", aliases: tuple[str, ...] = (), returns: Any = None) -> Callable[[F], F]: ...
+def method(
+    *, name: str = "", aliases: tuple[str, ...] = (), returns: Any = None, process: bool = False
+) -> Callable[[F], F]: ...
 
 
 def method(
-    function: Any = None, *, name: str = "", aliases: tuple[str, ...] = (), returns: Any = None
+    function: Any = None,
+    *,
+    name: str = "",
+    aliases: tuple[str, ...] = (),
+    returns: Any = None,
+    process: bool = False,
 ) -> Any:
     """Make a function of a module a method. Or name a method differently (``tool.add``), or several times;
-    ``returns`` is a schema for its result.
+    ``returns`` is a schema for its result; with ``process`` it runs in a process instead of a thread.
     """
 
     def mark(function: F) -> F:
         setattr(function, _MARK, (name or function.__name__, aliases, returns))
+        if process:
+            setattr(function, PROCESS, True)
         return function
 
     return mark if function is None else mark(function)
@@ -140,6 +151,12 @@ class MethodProvider(Provider):
         self._running = 0
         self._abandoned: dict[Future[Any], str] = {}
         self._threads: ThreadPoolExecutor | None = None
+        self._processes = processes_for(
+            [bound.function for bound in self._bound.values()],
+            capacity=self.capacity,
+            result_limit=self.settings.max_result_bytes,
+            grace_seconds=self.settings.kill_after_seconds,
+        )
 
     def protocol(self) -> Protocol:
         return self._protocol
@@ -148,7 +165,14 @@ class MethodProvider(Provider):
     def capacity(self) -> int:
         return cast("int", self.settings.capacity)
 
+    async def start(self) -> None:
+        """Raises ConfigError if methods are to run in processes, and none can be started."""
+        if self._processes is not None:
+            await self._processes.start()
+
     async def stop(self) -> None:
+        if self._processes is not None:
+            await self._processes.stop()
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._threads = None
@@ -184,6 +208,8 @@ class MethodProvider(Provider):
         try:
             if bound.is_async:
                 return await bound.function(**bound.arguments(call))
+            if self._processes is not None and runs_in_process(bound.function):
+                return await self._processes.call(bound.function, call)
             return await self._in_thread(bound, call)
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -370,13 +396,14 @@ def _as_declared(provider: MethodProvider, declared: Protocol) -> dict[str, _Bou
     for full, function in functions_for(declared, functions, owner).items():
         try:
             check_signature(full, declared.methods[full], function)
-            bound[full] = _bind_as(function, declared.methods[full])
+            bound[full] = bind_as(function, declared.methods[full])
         except (TypeError, NameError) as error:
             raise ConfigError(f"{owner}.{function.__name__}: {error}") from error
     return bound
 
 
-def _bind_as(function: Callable[..., Any], declared: Method) -> _Bound:
+def bind_as(function: Callable[..., Any], declared: Method) -> _Bound:
+    """A function, ready to be called with JSON, whose schemas are known."""
     hints = typing.get_type_hints(function, include_extras=True)
     hints.pop("return", None)
     injected = tuple(name for name, hint in hints.items() if hint is MethodCall)

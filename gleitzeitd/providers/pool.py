@@ -22,9 +22,9 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ class Job:
     """One piece of work, as a worker gets it."""
 
     body: dict[str, Json]
-    """``kind`` is ``python`` or ``command``; ``worker.py`` reads the rest."""
+    """``kind`` is ``python``, ``command`` or ``functions``; ``worker.py`` reads the rest."""
     timeout: float | None
     grace_seconds: float
     """Between the request to end and the kill, when the job is stopped. 0 kills at once."""
@@ -174,15 +174,29 @@ class WorkerPool:
             except WorkerDied:
                 continue  # it had died unnoticed; nothing has begun
             finally:
-                await _uninterrupted(self._put_back(worker))
+                await uninterrupted(self._put_back(worker))
         raise ProviderNotAvailable("workers die before they can begin")
+
+    async def carry_out(self, job: Job, pipes: Sequence[Pipe]) -> Outcome:
+        """Do ``job``, whose ``pipes`` somebody else reads and writes, for as long as it takes.
+
+        Raises:
+            ProviderNotAvailable: no worker could be started, or it died before the job began.
+        """
+        worker = await self._idle_worker()
+        try:
+            return await worker.carry_out(job, pipes)
+        except WorkerDied as error:
+            raise ProviderNotAvailable("a worker died before it could begin") from error
+        finally:
+            await uninterrupted(self._put_back(worker))
 
     async def _idle_worker(self) -> Worker:
         while self._idle:
             worker = self._idle.pop()
             if worker.is_usable():
                 return worker
-            await _uninterrupted(worker.close())
+            await uninterrupted(worker.close())
         return await self._new_worker()
 
     async def _new_worker(self) -> Worker:
@@ -228,15 +242,15 @@ class Worker:
                 await worker._send(hello, ())
                 answer = await worker._message()
         except (TimeoutError, WorkerDied) as error:
-            await _uninterrupted(worker.close())
+            await uninterrupted(worker.close())
             raise ProviderNotAvailable(
                 f"a worker did not become ready: {error or 'it took too long'}"
             ) from error
         except BaseException:
-            await _uninterrupted(worker.close())
+            await uninterrupted(worker.close())
             raise
         if "failed" in answer:
-            await _uninterrupted(worker.close())
+            await uninterrupted(worker.close())
             raise ProviderNotAvailable(f"a worker cannot start: {answer['failed']}")
         return worker
 
@@ -250,28 +264,37 @@ class Worker:
         stderr = Output("stderr", job.output_limit, call.on_output)
         answers = Answers(job.answer_limit, call.on_progress)
         pipes = [Pipe(sink) for sink in (stdout.feed, stderr.feed, answers.feed)]
+        try:
+            ended = await self.carry_out(job, pipes)
+        finally:
+            stdout.finish()
+            stderr.finish()
+        return replace(ended, stdout=stdout.text(), stderr=stderr.text(), answer=answers.last())
+
+    async def carry_out(self, job: Job, pipes: Sequence[Pipe]) -> Outcome:
+        """The same with pipes of the caller's, for stdout, stderr and answers; they are closed at the end.
+        What came out of them is not in the outcome.
+        """
         begun = time.monotonic()
         self._busy = True
         try:
             ended = await self._do(job, pipes)
         except asyncio.CancelledError:
-            await _uninterrupted(self._stop(job.grace_seconds, pipes))
+            await uninterrupted(self._stop(job.grace_seconds, pipes))
             raise
         finally:
             for pipe in pipes:
                 pipe.close()
-            stdout.finish()
-            stderr.finish()
         return Outcome(
             exit_code=ended["ended"],
-            stdout=stdout.text(),
-            stderr=stderr.text(),
-            answer=answers.last(),
+            stdout="",
+            stderr="",
+            answer=None,
             seconds=time.monotonic() - begun,
             survivors=ended["survivors"],
         )
 
-    async def _do(self, job: Job, pipes: list[Pipe]) -> dict[str, Json]:
+    async def _do(self, job: Job, pipes: Sequence[Pipe]) -> dict[str, Json]:
         await self._send(job.body, [pipe.write_end for pipe in pipes])
         for pipe in pipes:
             pipe.close_write_end()
@@ -284,7 +307,7 @@ class Worker:
             if not begun:
                 raise
             # The job may be what killed the worker.
-            await _uninterrupted(self._bury())
+            await uninterrupted(self._bury())
             message = {"ended": -signal.SIGKILL, "survivors": []}
         self._busy = bool(message["survivors"])  # then it has to go: the next job would inherit them
         await _drained(pipes)
@@ -301,7 +324,7 @@ class Worker:
         except TimeoutError:
             await self._bury()
 
-    async def _stop(self, grace: float, pipes: list[Pipe]) -> None:
+    async def _stop(self, grace: float, pipes: Sequence[Pipe]) -> None:
         for pipe in pipes:
             pipe.close_write_end()
         try:
@@ -426,14 +449,14 @@ def _size(buffer: bytearray) -> int:
     return size
 
 
-async def _drained(pipes: list[Pipe]) -> None:
+async def _drained(pipes: Sequence[Pipe]) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_SECONDS):
             for pipe in pipes:
                 await pipe.ended.wait()
 
 
-async def _uninterrupted(work: Coroutine[Any, Any, None]) -> None:
+async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:
     """Finish ``work`` even if this task is cancelled meanwhile; the cancellation follows then."""
     task = asyncio.get_running_loop().create_task(work)
     cancelled = False

@@ -77,6 +77,13 @@ def run_script(job: dict[str, Any], answers: Answers) -> None:
     _end(namespace)
 
 
+def run_functions(channel: int) -> None:
+    """Be a process of functions, whose module the worker has imported, until the channel ends."""
+    sys.stdout = sys.__stdout__ = _line_buffered(1)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = _line_buffered(2)  # type: ignore[misc]
+    sys.modules["gleitzeitd.providers.function_worker"].serve(channel)
+
+
 def _end(namespace: dict[str, Any]) -> None:
     """Leave as Python does, but without its clean-up of 3 ms if there is nothing that needs it."""
     threading = sys.modules.get("threading")

@@ -6,6 +6,7 @@ import asyncio
 import codecs
 import json
 import os
+import socket
 from collections.abc import Callable
 
 from gleitzeitd.plain import Json
@@ -19,8 +20,8 @@ LINE_LIMIT = 65536
 class Pipe:
     """A pipe whose read end is read by the event loop into ``sink``, in the order in which it was written."""
 
-    def __init__(self, sink: Callable[[bytes], None]) -> None:
-        self._read_end, self.write_end = os.pipe()
+    def __init__(self, sink: Callable[[bytes], None], ends: tuple[int, int] | None = None) -> None:
+        self._read_end, self.write_end = ends or os.pipe()
         os.set_blocking(self._read_end, False)
         self._sink = sink
         self._loop = asyncio.get_running_loop()
@@ -43,15 +44,41 @@ class Pipe:
             self._read_end = -1
             self.ended.set()
 
-    def _readable(self) -> None:
+    def drain(self) -> None:
+        """Read at once all that is there."""
+        while self._read_end >= 0 and self._readable():
+            pass
+
+    def _readable(self) -> bool:
+        """Whether there was something."""
         try:
             data = os.read(self._read_end, READ_BYTES)
         except BlockingIOError:
-            return
+            return False
+        except ConnectionResetError:  # of a channel: the process died with unread messages
+            data = b""
         if data:
             self._sink(data)
         else:
             self.close()
+        return bool(data)
+
+
+class Channel(Pipe):
+    """A pipe in both directions: the other side reads and writes at ``write_end``."""
+
+    def __init__(self, sink: Callable[[bytes], None]) -> None:
+        self._socket, theirs = socket.socketpair()
+        self._socket.setblocking(False)
+        super().__init__(sink, (os.dup(self._socket.fileno()), theirs.detach()))
+
+    async def send(self, data: bytes) -> None:
+        """Raises OSError: nobody is there any more."""
+        await self._loop.sock_sendall(self._socket, data)
+
+    def close(self) -> None:
+        super().close()
+        self._socket.close()
 
 
 class Output:

@@ -262,6 +262,8 @@ def run_job(job: dict[str, Any], fds: list[int], python_jobs: Any) -> None:
             os._exit(1)
     if job["kind"] == "command":
         run_command(job, answers)
+    elif job["kind"] == "functions":
+        python_jobs.run_functions(answer)
     else:
         python_jobs.run_script(job, answers)
 
