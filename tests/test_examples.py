@@ -11,6 +11,7 @@ from aiohttp import web
 from gleitzeitd.client import Client
 from gleitzeitd.model.document import read
 from gleitzeitd.providers.mcp_sdk import find_sdk
+from gleitzeitd.protocol_file import load as load_protocol
 from gleitzeitd.runtime.embedded import Embedded
 from gleitzeitd.workflow_file import load
 from tests.fake_llm import FakeLlm
@@ -36,6 +37,13 @@ KINDS = {
 
 def test_each_kind_of_workflow_has_an_example() -> None:
     assert set(KINDS.values()) <= {file.stem for file in FILES}
+
+
+def test_a_protocol_is_read_without_a_problem_or_a_warning() -> None:
+    for file in sorted((EXAMPLES / "protocols").iterdir()):
+        reading = load_protocol(file).reading
+        assert reading.protocol is not None, reading.problems
+        assert not reading.warnings
 
 
 def test_the_example_with_names_has_no_ids() -> None:
