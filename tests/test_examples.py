@@ -10,8 +10,8 @@ from aiohttp import web
 
 from gleitzeitd.client import Client
 from gleitzeitd.model.document import read
-from gleitzeitd.providers.mcp_sdk import find_sdk
 from gleitzeitd.protocol_file import load as load_protocol
+from gleitzeitd.providers.mcp_sdk import find_sdk
 from gleitzeitd.runtime.embedded import Embedded
 from gleitzeitd.workflow_file import load
 from tests.fake_llm import FakeLlm
