@@ -111,7 +111,8 @@ def message_of(descriptor: Any, value: Json, pool: Any) -> Any:
     try:
         return json_format.ParseDict(value, class_of(descriptor)(), descriptor_pool=pool, **_TOO_DEEP)
     except (json_format.ParseError, TypeError, ValueError, RecursionError) as problem:
-        raise ParameterInvalid(f"request: is no {descriptor.full_name}: {problem}") from problem
+        said = " ".join(str(problem).split())
+        raise ParameterInvalid(f"request: is no {descriptor.full_name}: {said}") from problem
 
 
 def json_of(descriptor: Any, data: bytes, pool: Any) -> Json:

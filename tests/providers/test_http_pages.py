@@ -43,7 +43,7 @@ class Library:
         return web.json_response({"results": ALL[number * 3 : number * 3 + 3]})
 
     async def other(self, request: web.Request) -> web.Response:
-        link = {"away": "http://127.0.0.2:1/", "again": str(request.url), "none": "http://[::1"}[
+        link = {"away": "http://127.0.0.2:1/", "again": "/other/again", "none": "http://[::1"}[
             request.match_info["how"]
         ]
         return web.json_response([1], headers={"Link": f'<{link}>; rel="next"'})
