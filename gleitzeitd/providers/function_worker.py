@@ -24,8 +24,8 @@ from typing import Any
 from gleitzeitd.errors import ExecutionFailed, ResultInvalid, TaskError
 from gleitzeitd.model.protocol import Method
 from gleitzeitd.providers.base import MethodCall
+from gleitzeitd.providers.binding import bind_as
 from gleitzeitd.providers.hints import to_json
-from gleitzeitd.providers.kit import bind_as
 
 
 def serve(channel: int) -> None:

@@ -24,6 +24,7 @@ from yarl import URL
 
 from gleitzeitd.bounds import Bounds, bounded, sized
 from gleitzeitd.errors import ConfigError, MalformedData, ParameterInvalid, ResultInvalid
+from gleitzeitd.model.protocol import Example
 from gleitzeitd.plain import Json
 from gleitzeitd.providers.base import MethodCall, shorter, time_limit
 from gleitzeitd.providers.http_access import Access, AccessSettings
@@ -190,7 +191,10 @@ class HttpProvider(MethodProvider):
             result = await self._fetch(ask, expect_status)
         return {**result, "elapsed": round(time.monotonic() - begun, 6)}
 
-    @method(returns=_RESULT)
+    @method(
+        returns=_RESULT,
+        examples=(Example(parameters={"url": "https://example.org/", "headers": {"Accept": "text/html"}}),),
+    )
     async def get(
         self,
         call: MethodCall,

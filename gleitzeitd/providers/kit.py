@@ -30,7 +30,6 @@ import asyncio
 import importlib
 import importlib.util
 import inspect
-import typing
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -40,12 +39,13 @@ from typing import Any, ClassVar, TypeVar, cast, overload
 
 from gleitzeitd.bounds import bounded
 from gleitzeitd.errors import ConfigError, ExecutionFailed, MalformedData, ProviderOverloaded, TaskError
-from gleitzeitd.model.protocol import Method, Protocol
+from gleitzeitd.model.protocol import Example, Protocol
 from gleitzeitd.plain import Json, did_you_mean
 from gleitzeitd.providers.base import MethodCall, Provider, time_limit
+from gleitzeitd.providers.binding import Bound, bind, bind_as, summary
 from gleitzeitd.providers.declared import check_signature, completed, functions_for, serving
 from gleitzeitd.providers.functions import PROCESS, processes_for, runs_in_process
-from gleitzeitd.providers.hints import from_json, schema_for, to_json
+from gleitzeitd.providers.hints import to_json
 from gleitzeitd.providers.schema import check_parameters, check_result, check_schema
 
 BUILTIN: dict[str, str] = {
@@ -62,7 +62,7 @@ NEEDS: dict[str, tuple[str, ...]] = {"grpc": ("grpc", "google.protobuf")}
 """Modules without which one of them cannot start, and which not every host has."""
 
 F = TypeVar("F", bound=Callable[..., Any])
-_MARK = "__gleitzeit__"
+_MARK, _EXAMPLES = "__gleitzeit__", "__gleitzeit_examples__"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,12 @@ def method(function: F) -> F: ...
 
 @overload
 def method(
-    *, name: str = "", aliases: tuple[str, ...] = (), returns: Any = None, process: bool = False
+    *,
+    name: str = "",
+    aliases: tuple[str, ...] = (),
+    returns: Any = None,
+    process: bool = False,
+    examples: tuple[Example, ...] = (),
 ) -> Callable[[F], F]: ...
 
 
@@ -94,38 +99,21 @@ def method(
     aliases: tuple[str, ...] = (),
     returns: Any = None,
     process: bool = False,
+    examples: tuple[Example, ...] = (),
 ) -> Any:
     """Make a function of a module a method. Or name a method differently (``tool.add``), or several times;
-    ``returns`` is a schema for its result; with ``process`` it runs in a process instead of a thread.
+    ``returns`` is a schema for its result; with ``process`` it runs in a process instead of a thread;
+    ``examples`` are shown to whoever asks what it takes.
     """
 
     def mark(function: F) -> F:
         setattr(function, _MARK, (name or function.__name__, aliases, returns))
+        setattr(function, _EXAMPLES, examples)
         if process:
             setattr(function, PROCESS, True)
         return function
 
     return mark if function is None else mark(function)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Bound:
-    """A method of a provider instance, ready to be called."""
-
-    function: Callable[..., Any]
-    hints: dict[str, Any]
-    extra: Any
-    """Hint of the values of ``**parameters``; None if the function has none."""
-    injected: tuple[str, ...]
-    """Parameters that get the call."""
-    is_async: bool
-    declared: Method
-
-    def arguments(self, call: MethodCall) -> dict[str, Any]:
-        arguments = {
-            name: from_json(self.hints.get(name, self.extra), v) for name, v in call.parameters.items()
-        }
-        return {**arguments, **dict.fromkeys(self.injected, call)}
 
 
 class MethodProvider(Provider):
@@ -145,7 +133,7 @@ class MethodProvider(Provider):
         self._bound = _bound_methods(self) if self.declared is None else _as_declared(self, self.declared)
         self._protocol = self.declared or Protocol(
             name=self.protocol_name,
-            description=_summary(type(self)),
+            description=summary(type(self)),
             methods={name: bound.declared for name, bound in self._bound.items()},
         )
         self._running = 0
@@ -204,7 +192,7 @@ class MethodProvider(Provider):
         finally:
             self._running -= 1
 
-    async def _work(self, bound: _Bound, call: MethodCall) -> Any:
+    async def _work(self, bound: Bound, call: MethodCall) -> Any:
         try:
             if bound.is_async:
                 return await bound.function(**bound.arguments(call))
@@ -222,7 +210,7 @@ class MethodProvider(Provider):
             text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             raise ExecutionFailed(f"{call.method}: {text}") from error
 
-    async def _in_thread(self, bound: _Bound, call: MethodCall) -> Any:
+    async def _in_thread(self, bound: Bound, call: MethodCall) -> Any:
         loop = asyncio.get_running_loop()
         open_ = True
 
@@ -367,15 +355,15 @@ def builtin(name: str) -> type[Provider]:
     return load(spec)
 
 
-def _bound_methods(provider: MethodProvider) -> dict[str, _Bound]:
+def _bound_methods(provider: MethodProvider) -> dict[str, Bound]:
     cls = type(provider)
     prefix = cls.protocol_name.partition("/")[0]
-    bound: dict[str, _Bound] = {}
+    bound: dict[str, Bound] = {}
     for name in _method_names(cls):
         function = getattr(provider, name)
         own_name, aliases, returns = getattr(function, _MARK, ("", (), None))
         try:
-            one = _bind(function, returns)
+            one = bind(function, returns, getattr(function, _EXAMPLES, ()))
             check_schema(one.declared.parameters)
             check_schema(one.declared.returns)
         except (TypeError, NameError, MalformedData) as error:
@@ -385,7 +373,7 @@ def _bound_methods(provider: MethodProvider) -> dict[str, _Bound]:
     return bound
 
 
-def _as_declared(provider: MethodProvider, declared: Protocol) -> dict[str, _Bound]:
+def _as_declared(provider: MethodProvider, declared: Protocol) -> dict[str, Bound]:
     owner = type(provider).__name__
     functions: dict[str, Callable[..., Any]] = {}
     for name in _method_names(type(provider)):
@@ -402,26 +390,6 @@ def _as_declared(provider: MethodProvider, declared: Protocol) -> dict[str, _Bou
     return bound
 
 
-def bind_as(function: Callable[..., Any], declared: Method) -> _Bound:
-    """A function, ready to be called with JSON, whose schemas are known."""
-    hints = typing.get_type_hints(function, include_extras=True)
-    hints.pop("return", None)
-    injected = tuple(name for name, hint in hints.items() if hint is MethodCall)
-    of_others = [
-        hints.pop(name, Any)
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind is parameter.VAR_KEYWORD
-    ]
-    return _Bound(
-        function=function,
-        hints=hints,
-        extra=of_others[0] if of_others else Any,
-        injected=injected,
-        is_async=inspect.iscoroutinefunction(function),
-        declared=declared,
-    )
-
-
 def _method_names(cls: type) -> list[str]:
     """In the order of definition, those of base classes first."""
     inherited = set(dir(MethodProvider))
@@ -432,55 +400,3 @@ def _method_names(cls: type) -> list[str]:
 
 def _is_method(value: Any) -> bool:
     return inspect.isfunction(value) or (isinstance(value, staticmethod) and hasattr(value.__func__, _MARK))
-
-
-def _bind(function: Callable[..., Any], returns: dict[str, Json] | None) -> _Bound:
-    hints = typing.get_type_hints(function, include_extras=True)
-    result_hint = hints.pop("return", Any)
-    injected = tuple(name for name, hint in hints.items() if hint is MethodCall)
-    schema: dict[str, Json] = {"type": "object", "properties": {}, "additionalProperties": False}
-    required, extra = [], None
-    for name, parameter in inspect.signature(function).parameters.items():
-        if name in injected:
-            continue
-        hint = hints.setdefault(name, Any)
-        if parameter.kind is parameter.VAR_KEYWORD:
-            extra = hints.pop(name)
-            schema["additionalProperties"] = schema_for(extra)
-            schema["properties"].update(dict.fromkeys(injected, False))
-            continue
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
-            raise TypeError(f"parameter {name}: parameters are passed by name")
-        schema["properties"][name] = _parameter_schema(name, hint, parameter.default)
-        if parameter.default is parameter.empty:
-            required.append(name)
-    if required:
-        schema["required"] = required
-    try:
-        result_schema = schema_for(result_hint) if returns is None else returns
-    except TypeError as error:
-        raise TypeError(f"the result: {error}") from None
-    return _Bound(
-        function=function,
-        hints=hints,
-        extra=extra,
-        injected=injected,
-        is_async=inspect.iscoroutinefunction(function),
-        declared=Method(description=_summary(function), parameters=schema, returns=result_schema),
-    )
-
-
-def _parameter_schema(name: str, hint: Any, default: Any) -> dict[str, Json]:
-    try:
-        schema = schema_for(hint)
-    except TypeError as error:
-        raise TypeError(f"parameter {name}: {error}") from None
-    if default is inspect.Parameter.empty or default is None:
-        return schema
-    plain = to_json(default)
-    return {**schema, "default": plain} if isinstance(plain, (str, int, float, bool, list, dict)) else schema
-
-
-def _summary(thing: Any) -> str:
-    """The first paragraph of the docstring."""
-    return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())

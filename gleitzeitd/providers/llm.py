@@ -38,7 +38,14 @@ from gleitzeitd.providers.llm_files import Files
 from gleitzeitd.providers.llm_lanes import Lane
 from gleitzeitd.providers.llm_ollama import OllamaBackend
 from gleitzeitd.providers.llm_openai import OpenAiBackend
-from gleitzeitd.providers.llm_schema import ANSWER, DEFAULTS, EMBEDDING, PARAMETERS
+from gleitzeitd.providers.llm_schema import (
+    ANSWER,
+    CHAT_EXAMPLES,
+    DEFAULTS,
+    EMBEDDING,
+    PARAMETERS,
+    VISION_EXAMPLES,
+)
 
 T = TypeVar("T")
 
@@ -144,7 +151,7 @@ class LlmProvider(MethodProvider):
             self._lost.discard(backend.name)
         return said
 
-    @method(returns=ANSWER)
+    @method(returns=ANSWER, examples=CHAT_EXAMPLES)
     async def chat(self, call: MethodCall, **parameters: Any) -> dict[str, Json]:
         """Continue a conversation."""
         return await self._ask(call, "llm/chat", parameters, self.settings.chat_model)
@@ -154,7 +161,7 @@ class LlmProvider(MethodProvider):
         """Answer one prompt."""
         return await self._ask(call, "llm/complete", parameters, self.settings.chat_model)
 
-    @method(returns=ANSWER)
+    @method(returns=ANSWER, examples=VISION_EXAMPLES)
     async def vision(self, call: MethodCall, **parameters: Any) -> dict[str, Json]:
         """Answer a question about images."""
         return await self._ask(call, "llm/vision", parameters, self.settings.vision_model)

@@ -6,6 +6,7 @@ five ways to name an image. An optional parameter may be null, which is as if it
 
 from __future__ import annotations
 
+from gleitzeitd.model.protocol import Example
 from gleitzeitd.plain import Json
 
 
@@ -162,3 +163,36 @@ DEFAULTS: dict[str, dict[str, Json]] = {
     name: {key: part["default"] for key, part in schema["properties"].items() if "default" in part}
     for name, schema in PARAMETERS.items()
 }
+
+CHAT_EXAMPLES = (
+    Example(
+        description="a question",
+        parameters={"model": "llama3.2", "prompt": "Why is the sky blue?", "temperature": 0.2},
+    ),
+    Example(
+        description="the whole history",
+        parameters={
+            "messages": [
+                {"role": "system", "content": "You are brief."},
+                {"role": "user", "content": "Name a river."},
+            ]
+        },
+    ),
+    Example(
+        description="a text from a file",
+        parameters={"prompt": "Summarise this.", "file_path": "notes.txt", "max_tokens": 200},
+    ),
+    Example(
+        description="an answer as data",
+        parameters={
+            "prompt": "Name two rivers.",
+            "schema": {"type": "object", "properties": {"rivers": {"type": "array"}}},
+        },
+    ),
+)
+VISION_EXAMPLES = (
+    Example(
+        description="what is in an image",
+        parameters={"model": "llava", "prompt": "What is this?", "image_path": "sign.png"},
+    ),
+)

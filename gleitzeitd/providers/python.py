@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar
 
 from gleitzeitd.bounds import Bounds, bounded, sized
 from gleitzeitd.errors import ExecutionFailed, ParameterInvalid, ResultInvalid
+from gleitzeitd.model.protocol import Example
 from gleitzeitd.plain import Json
 from gleitzeitd.providers.base import MethodCall
 from gleitzeitd.providers.kit import method
@@ -74,7 +75,15 @@ class PythonProvider(ProcessProvider):
             keep=self.capacity,
         )
 
-    @method(returns=_RESULT)
+    @method(
+        returns=_RESULT,
+        examples=(
+            Example(
+                description="code with values", parameters={"code": "result = x + 1", "context": {"x": 41}}
+            ),
+            Example(description="a script", parameters={"file": "report.py", "args": ["--day", "monday"]}),
+        ),
+    )
     async def execute(
         self,
         call: MethodCall,

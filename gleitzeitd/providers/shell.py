@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar
 
 from gleitzeitd.bounds import bounded
 from gleitzeitd.errors import ExecutionFailed, ParameterInvalid
+from gleitzeitd.model.protocol import Example
 from gleitzeitd.plain import Json
 from gleitzeitd.providers.base import MethodCall
 from gleitzeitd.providers.kit import method
@@ -48,7 +49,14 @@ class ShellProvider(ProcessProvider):
     protocol_name = "shell/v1"
     Settings: ClassVar[type] = ShellSettings
 
-    @method(aliases=("run",), returns=_RESULT)
+    @method(
+        aliases=("run",),
+        returns=_RESULT,
+        examples=(
+            Example(description="a command", parameters={"argv": ["printf", "%s\n", "hello"]}),
+            Example(description="a script", parameters={"script": "wc -l", "stdin": "one\ntwo\n"}),
+        ),
+    )
     async def execute(
         self,
         call: MethodCall,

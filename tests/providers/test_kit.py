@@ -15,6 +15,7 @@ from gleitzeitd.errors import (
     ResultInvalid,
     TaskTimeout,
 )
+from gleitzeitd.model.protocol import Example
 from gleitzeitd.providers import (
     BUILTIN,
     MethodCall,
@@ -24,6 +25,7 @@ from gleitzeitd.providers import (
     load,
     method,
 )
+from gleitzeitd.providers.schema import problems
 
 
 class Unit(Enum):
@@ -277,3 +279,21 @@ async def test_a_module_of_functions_may_name_its_protocol(tmp_path, monkeypatch
     monkeypatch.syspath_prepend(tmp_path)
     protocol = load("named")().protocol()
     assert (protocol.name, list(protocol.methods)[0]) == ("sky/v2", "sky/forecast")
+
+
+def test_a_method_may_have_examples() -> None:
+    class Said(MethodProvider):
+        protocol_name = "said/v1"
+
+        @method(examples=(Example(parameters={"x": 1}),))
+        def it(self, x: int) -> int:
+            return x
+
+    assert Said().protocol().methods["said/it"].examples == (Example(parameters={"x": 1}),)
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_the_examples_of_a_method_fit_it(name: str) -> None:
+    for method_name, declared in builtin(name)().protocol().methods.items():
+        for example in declared.examples:
+            assert not problems(declared.parameters, example.parameters), method_name
