@@ -271,7 +271,7 @@ def plan_of(options: argparse.Namespace, environment: Mapping[str, str]) -> Plan
 
 
 def _hub() -> _Wanted:
-    from gleitzeitd.machines.hub import Settings
+    from gleitzeitd.machines.hub_settings import Settings
 
     return _Wanted(role=Role.HUB, label=Role.HUB.file_name, sections={"hub": Settings, **EVERYBODY})
 

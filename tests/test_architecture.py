@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "protocol_file",
     },
     "roles": BASICS | {"bounds", "model", "runtime", "machines", "stores", "providers", "config"},
-    "plan": BASICS | {"roles", "runtime", "machines.hub", "model", "config"},
+    "plan": BASICS | {"roles", "runtime", "machines.hub_settings", "model", "config"},
     "conform": BASICS | {"model", "events", "machines", "providers.schema", "runtime"},
     "client": {"*"},
     "mcp_serve": BASICS
@@ -60,7 +60,7 @@ OPEN_TO_PURE = set(
     "heapq io itertools json keyword math operator random re textwrap tokenize types typing zlib".split()
 )
 
-SPEAK_SOCKETIO = {"runtime/hub.py", "runtime/component.py"}
+SPEAK_SOCKETIO = {"runtime/hub.py", "runtime/socketio_server.py", "runtime/component.py"}
 STARTS_TASKS = "runtime/tasks.py"
 MAY_PRINT = ("cli/",)
 LONGEST_FILE = 500

@@ -17,7 +17,8 @@ from gleitzeitd.errors import GleitzeitError, HubUnreachable
 from gleitzeitd.events import Event
 from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.machines.base import Context, Effects, Machine, Reply, Tell
-from gleitzeitd.machines.hub import Hub, Settings
+from gleitzeitd.machines.hub import Hub
+from gleitzeitd.machines.hub_settings import Settings
 from gleitzeitd.machines.link import Identity
 from gleitzeitd.machines.members import Member
 from gleitzeitd.model.names import ComponentId, Role

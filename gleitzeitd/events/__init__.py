@@ -9,7 +9,8 @@ nothing speaks 1. A release speaks its own version and at least that of the rele
 can be upgraded one after the other, in any order.
 
 * What is spoken on a connection governs how things are put there: the forms of an event, its envelope,
-  batches, the events that are declared as ``link``. Optional features are negotiated by ``capabilities``.
+  batches, bundles, the events that are declared as ``link``. Optional features are negotiated by
+  ``capabilities``.
 * Bodies go from one component through the hub, unread, to another, which may be older or newer than the
   hub. So they are never translated, and a version may only *add*: events, and fields with a default that
   means what was meant without them. What exists keeps its name, its type and its meaning, or gets a new

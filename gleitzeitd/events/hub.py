@@ -23,7 +23,7 @@ class RegisterComponent(Event):
     epoch: int = 0
     """Grows with every start of the process: of two connections with one id, the higher wins."""
     capabilities: list[str] = field(default_factory=list)
-    """What the connection understands beyond single flat events: ``envelope``, ``batch``."""
+    """What the connection understands beyond single flat events: ``envelope``, ``batch``, ``bundle``."""
     version: str = ""
     """Of its package."""
     wire: list[int] = field(default_factory=list)

@@ -16,7 +16,6 @@ pings watch it.
 
 from __future__ import annotations
 
-from gleitzeitd.bounds import bounded
 from gleitzeitd.errors import GleitzeitError, MalformedEvent, NotPermitted
 from gleitzeitd.events import WIRE, Event, To, WireRange
 from gleitzeitd.events.codec import decode_body, envelope_from_plain
@@ -52,7 +51,9 @@ from gleitzeitd.machines.base import (
     Send,
     SetTimer,
 )
+from gleitzeitd.machines.bundle_routing import deliveries, remember
 from gleitzeitd.machines.clocks import clock_offset
+from gleitzeitd.machines.hub_settings import Settings
 from gleitzeitd.machines.members import Member, Members
 from gleitzeitd.machines.narrator import of_member
 from gleitzeitd.machines.registration import Waiting, claimed, member_of, registration_problem
@@ -60,50 +61,13 @@ from gleitzeitd.machines.routing import PLANS, TEXT_LIMIT, Step, check_envelope,
 from gleitzeitd.machines.trace import Counts, Trace
 from gleitzeitd.model.names import SHARDS, ComponentId, Role
 from gleitzeitd.plain import Json
-from gleitzeitd.record import record
 
-CAPABILITIES = ("envelope", "batch")
+CAPABILITIES = ("envelope", "batch", "bundle")
 """What the hub understands beyond single flat events."""
 
 _SHARD_NUMBERS = {str(shard): shard for shard in range(SHARDS)}
 _UNTRACED = frozenset({"heartbeat_response", "register_component"})
 _WARNINGS_PER_CONNECTION = 20
-
-
-@record
-class Settings:
-    """Section ``[hub]``."""
-
-    host: str = "127.0.0.1"
-    """Address to listen on. Any but loopback needs a token. Ignored where systemd hands over a socket."""
-    port: int = bounded(8000, least=0, most=65535)
-    """0: any free one."""
-    allowed_origins: tuple[str, ...] = ()
-    """Origins (``https://example.org``) whose web pages may connect, besides the hub's own; ``*`` is any."""
-    heartbeat_interval: float = bounded(1.0, above=0, most=60, unit="seconds")
-    """Between two heartbeats."""
-    dead_after: float = bounded(3.0, above=0, most=300, unit="seconds")
-    """A component of which nothing came for so long is gone."""
-    register_within: float = bounded(3.0, above=0, most=60, unit="seconds")
-    """A connection that has not registered by then is cut."""
-    max_unregistered: int = bounded(200, least=1)
-    """Connections that may be about to register; more are refused."""
-    max_frame_bytes: int = bounded(16 * 2**20, least=65536, most=2**30, unit="bytes")
-    """A larger message ends the connection that it comes from."""
-    max_nesting: int = bounded(64, least=8, most=200)
-    """How deep a foreign client's payload may be nested."""
-    outbound_messages: int = bounded(20_000, least=100)
-    """Events that may wait for one connection; at one more it is cut, and comes back."""
-    outbound_bytes: int = bounded(64 * 2**20, least=2**20, unit="bytes")
-    """The same in bytes."""
-    topics_per_connection: int = bounded(1000, least=1)
-    """Topics that one client may watch."""
-    trace_records: int = bounded(10_000, least=1, most=1_000_000)
-    """Routed events that ``gleitzeit trace`` can look back on."""
-    ping_interval: float = bounded(5.0, above=0, most=60, unit="seconds")
-    """Between two pings of the transport."""
-    ping_timeout: float = bounded(5.0, above=0, most=60, unit="seconds")
-    """For the answer to one."""
 
 
 class Hub(Machine):
@@ -259,6 +223,26 @@ class Hub(Machine):
             return self._route(member, name, plan, envelope, body, now, at)
         except GleitzeitError as problem:
             return self.refuse(connection, name, problem, envelope)
+
+    def received_bundle(
+        self,
+        connection: str,
+        name: str,
+        envelope: dict[str, Json],
+        heads: list[list[Json]],
+        sizes: list[int],
+        now: float,
+        at: str,
+    ) -> Effects | None:
+        """As :meth:`received`, of many events in one piece; None if each is to be looked at by itself."""
+        member = self.members.at(connection)
+        routed = deliveries(self.members, member, name, envelope) if member is not None else None
+        if member is None or routed is None:
+            return None
+        member.heard = now
+        found, targets = routed
+        remember(self.counts, self._trace, at, name, member.component_id, targets, heads, sizes)
+        return [*found]
 
     def _received_first(
         self, connection: str, name: str, envelope: dict[str, Json], body: str, now: float, at: str

@@ -153,7 +153,7 @@ class Link:
             component_id=me.component_id,
             component_type=me.role,
             epoch=me.epoch,
-            capabilities=["envelope", "batch"],
+            capabilities=["envelope", "batch", "bundle"],
             version=me.version,
             wire=[me.wire.oldest, me.wire.newest],
             hostname=me.hostname,

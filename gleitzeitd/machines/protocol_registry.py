@@ -3,7 +3,7 @@
 Everything here is rebuilt from what providers say: a registry that starts, or comes back to a hub, tells
 all of them to register again. Every registry gets every registration, so that each of several knows all.
 
-* A protocol's newest definition counts; that it differs from the one before is noted once per name.
+* A protocol's newest definition counts; that it differs from that of other providers is noted once per name.
 * A provider is known from its registration until its process disconnects. If another connection of it is
   still there, it answers the health check that follows soon, and is told to register again.
 * A provider is *well* until ``failed_checks`` health checks in a row had a bad answer or none. Then it is
@@ -87,9 +87,10 @@ class ProtocolRegistry(Machine):
         name = event.protocol.name
         before = self._protocols.pop(name, None)
         self._protocols[name] = event.protocol
-        if before is not None and before != event.protocol and name not in self._noted:
+        by = ctx.envelope.source_component
+        others = any(each.protocol == name for key, each in self._providers.items() if key != by)
+        if others and before != event.protocol and name not in self._noted:
             self._noted.add(name)
-            by = ctx.envelope.source_component
             fields: dict[str, Json] = {"protocol": name, "peer": by}
             effects.append(Note("warning", "a protocol was replaced by a different one of its name", fields))
         self._forget_protocols()

@@ -33,6 +33,7 @@ from gleitzeitd.errors import (
     UnknownEvent,
     WireUnsupported,
 )
+from gleitzeitd.events import Envelope
 from gleitzeitd.machines.base import Call, CancelCall, CancelTimer, Effects, Machine, Note, SetTimer
 from gleitzeitd.machines.link import Action, Actions, Identity, Leave, Link, Refused, Registered, Transmit
 from gleitzeitd.machines.narrator import Narrator
@@ -346,17 +347,25 @@ class Component:
         self._intake.release(size)
         for one, its_arguments in unpacked(name, arguments):
             try:
-                envelope, body = read(one, its_arguments, _new_id)
-                actions = self.link.received(connection.url, one, envelope, body, now, at)
-            except (MalformedEvent, UnknownEvent) as problem:
+                for envelope, body in read(one, its_arguments, _new_id):
+                    self._event(connection, one, envelope, body, now, at)
+            except MalformedEvent as problem:
                 self._complain(one, problem)
-                continue
-            if one == "component_registered":
-                connection.heartbeat_interval = float(json.loads(body)["heartbeat_interval"])
-            self._about = {"correlation_id": envelope.correlation_id, "caused_by": one}
-            self._carry_out(actions)
-            self._about = {}
         return []
+
+    def _event(
+        self, connection: Connection, name: str, envelope: Envelope, body: str, now: float, at: str
+    ) -> None:
+        try:
+            actions = self.link.received(connection.url, name, envelope, body, now, at)
+        except (MalformedEvent, UnknownEvent) as problem:
+            self._complain(name, problem)
+            return
+        if name == "component_registered":
+            connection.heartbeat_interval = float(json.loads(body)["heartbeat_interval"])
+        self._about = {"correlation_id": envelope.correlation_id, "caused_by": name}
+        self._carry_out(actions)
+        self._about = {}
 
     def _complain(self, name: str, problem: GleitzeitError) -> None:
         level = logging.DEBUG if name in self._complained else logging.WARNING

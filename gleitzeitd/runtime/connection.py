@@ -27,10 +27,11 @@ from gleitzeitd.errors import (
     NotPermitted,
 )
 from gleitzeitd.events import Envelope
-from gleitzeitd.events.codec import envelope_from_plain, envelope_to_plain, unflatten
+from gleitzeitd.events.codec import envelope_from_plain, unflatten
 from gleitzeitd.machines.link import Transmit
 from gleitzeitd.model.names import ComponentId
 from gleitzeitd.plain import Json, from_plain
+from gleitzeitd.runtime.bundles import CAPABILITY, piece, pieces, read_bundle
 from gleitzeitd.runtime.clock import monotonic
 from gleitzeitd.runtime.tasks import Tasks
 
@@ -108,6 +109,8 @@ class Outbox:
     def __init__(self, limit: int, limit_bytes: int) -> None:
         self.batches = False
         """Whether the hub understands ``batch``."""
+        self.bundles = False
+        """Whether it understands pieces with many events."""
         self._limit = limit
         self._limit_bytes = limit_bytes
         self._lanes: tuple[deque[Transmit], deque[Transmit]] = (deque(), deque())
@@ -137,17 +140,16 @@ class Outbox:
             await self._waiting.wait()
         first = self._pop()
         if not self.batches or not len(self):
-            return first.name, [envelope_to_plain(first.envelope), first.body]
-        batch, size = [_item(first)], len(first.body)
-        while len(self) and len(batch) < BATCH_EVENTS:
+            return first.name, piece(first)[1:]
+        taken, size = [first], len(first.body)
+        while len(self) and len(taken) < BATCH_EVENTS:
             following = self._lanes[0] or self._lanes[1]
             size += len(following[0].body)
             if size > BATCH_BYTES:
                 break
-            batch.append(_item(self._pop()))
-        if len(batch) == 1:
-            return first.name, batch[0][1:]
-        return "batch", [batch]
+            taken.append(self._pop())
+        batch = pieces(taken) if self.bundles else [piece(item) for item in taken]
+        return ("batch", [batch]) if len(batch) > 1 else (batch[0][0], batch[0][1:])
 
     async def idle(self) -> None:
         """Wait until everything is sent."""
@@ -164,10 +166,6 @@ class Outbox:
         item = (self._lanes[0] or self._lanes[1]).popleft()
         self._bytes -= len(item.body)
         return item
-
-
-def _item(item: Transmit) -> list[Json]:
-    return [item.name, envelope_to_plain(item.envelope), item.body]
 
 
 class Intake:
@@ -201,9 +199,16 @@ Size = tuple[int, int]
 def size_of(name: str, arguments: Sequence[Json]) -> Size:
     """Of a received packet, which may have any shape."""
     items = arguments[0] if name == "batch" and arguments else None
-    if isinstance(items, list):
-        return len(items), sum(_length(item[-1]) for item in items if isinstance(item, list) and item)
-    return 1, sum(map(_length, arguments))
+    if not isinstance(items, list):
+        items = [[name, *arguments]]
+    sizes = [_size_of_piece(item) for item in items if isinstance(item, list)]
+    return sum(events for events, _ in sizes), sum(length for _, length in sizes)
+
+
+def _size_of_piece(piece: list[Json]) -> Size:
+    if len(piece) == 4 and isinstance(piece[2], list):
+        return len(piece[2]), sum(map(_length, piece[2]))
+    return 1, sum(map(_length, piece[1:]))
 
 
 def _length(value: Json) -> int:
@@ -222,14 +227,16 @@ def unpacked(name: str, arguments: Sequence[Json]) -> Iterator[tuple[str, Sequen
             yield "batch", [item]
 
 
-def read(name: str, arguments: Sequence[Json], new_id: Callable[[], str]) -> tuple[Envelope, str]:
-    """Envelope and body text of one event, in our own form or in the public one.
+def read(name: str, arguments: Sequence[Json], new_id: Callable[[], str]) -> list[tuple[Envelope, str]]:
+    """Envelope and body text of an event, in our own form or in the public one, or of many in one piece.
 
     Raises:
-        MalformedEvent: it has neither.
+        MalformedEvent: it is none of these.
     """
     if len(arguments) == 2 and isinstance(arguments[1], str):
-        return envelope_from_plain(arguments[0], name), arguments[1]
+        return [(envelope_from_plain(arguments[0], name), arguments[1])]
+    if len(arguments) == 3:
+        return read_bundle(name, arguments)
     if len(arguments) > 1:
         raise MalformedEvent(name, "expected an envelope and text, or one object")
 
@@ -237,7 +244,7 @@ def read(name: str, arguments: Sequence[Json], new_id: Callable[[], str]) -> tup
         filled = {"message_id": new_id(), "correlation_id": new_id(), "source_component": ComponentId("hub")}
         return from_plain(Envelope, {**filled, **given}, f"{name}._")
 
-    return unflatten(name, arguments[0] if arguments else None, fill)
+    return [unflatten(name, arguments[0] if arguments else None, fill)]
 
 
 def refusal_of(data: Json) -> GleitzeitError:
@@ -434,6 +441,7 @@ class Connection:
         """The hub has registered us."""
         self.registered = True
         self.outbox.batches = "batch" in capabilities
+        self.outbox.bundles = CAPABILITY in capabilities
         self._on_registered()
 
     def refused(self, problem: GleitzeitError) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from gleitzeitd import __version__
 from gleitzeitd.errors import GleitzeitError, HubUnreachable
-from gleitzeitd.machines.hub import Settings as HubSettings
+from gleitzeitd.machines.hub_settings import Settings as HubSettings
 from gleitzeitd.model.names import SHARDS, Role
 from gleitzeitd.runtime import assembly, health
 from gleitzeitd.runtime.clock import monotonic

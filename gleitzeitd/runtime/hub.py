@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import logging
 import os
 import socket
@@ -18,10 +17,8 @@ from json.encoder import encode_basestring_ascii
 from time import perf_counter
 from typing import Any
 
-import socketio
 from aiohttp import web
 from socketio.exceptions import ConnectionRefusedError as Refused
-from socketio.packet import Packet
 
 from gleitzeitd.errors import GleitzeitError, MalformedEvent, NotAuthenticated
 from gleitzeitd.events import FIRST_WIRE
@@ -37,12 +34,14 @@ from gleitzeitd.machines.base import (
     SetTimer,
 )
 from gleitzeitd.machines.foreign import Foreign, Stamp
-from gleitzeitd.machines.hub import Hub, Settings
+from gleitzeitd.machines.hub import Hub
+from gleitzeitd.machines.hub_settings import Settings
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json
 from gleitzeitd.runtime import journal
+from gleitzeitd.runtime.bundles import CAPABILITY, is_sound, singles
 from gleitzeitd.runtime.clock import monotonic, utc_now
-from gleitzeitd.runtime.fast_json import dumps, loads
+from gleitzeitd.runtime.fast_json import dumps
 from gleitzeitd.runtime.hub_address import (
     address_text,
     check_exposure,
@@ -53,72 +52,17 @@ from gleitzeitd.runtime.hub_address import (
 )
 from gleitzeitd.runtime.hub_connection import CONTROL, CONTROL_CHARACTERS, KEY, Connection, Drivers, Outbox
 from gleitzeitd.runtime.hub_http import HubPages
+from gleitzeitd.runtime.socketio_server import GuardedServer, parsed
 from gleitzeitd.runtime.tasks import Tasks, contained
 
 log = logging.getLogger(__name__)
 
-_CONNECT_CHARACTERS = 8192  # of the packet with the token
 _SAMPLE_SECONDS = 10.0
 _BACKLOG = 4096  # connections that wait to be accepted; after a restart all components come at once
 _WARNINGS = 200  # in all, one per cause and address: whoever repeats himself does not fill the journal
 
 
 HUB_ID = ComponentId("hub")
-
-
-class _Packet(Packet):  # type: ignore[misc]  # python-socketio has no types
-    """Without the search for bytes in every payload."""
-
-    uses_binary_events = False
-
-
-class _Server(socketio.AsyncServer):  # type: ignore[misc]  # python-socketio has no types
-    """Lets through connecting and disconnecting; events are handed to the hub, and all else is abuse."""
-
-    def __init__(self, hub: HubServer, **options: Any) -> None:
-        super().__init__(**options)
-        self.packet_class = _Packet
-        self._hub = hub
-        self._connections: dict[str, Connection] = {}
-
-    async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> bool | None:
-        connection = self._hub.opened(eio_sid, environ["aiohttp.request"])
-        if connection.closing:
-            return False
-        environ[KEY] = connection
-        self._connections[eio_sid] = connection
-        await super()._handle_eio_connect(eio_sid, environ)
-        return None
-
-    async def _handle_eio_message(self, eio_sid: str, data: str) -> None:
-        connection = self._connections.get(eio_sid)
-        if connection is None or connection.closing:
-            return
-        kind = data[:1]
-        if kind == "0" and not connection.asked and data[1:2] != "/" and len(data) <= _CONNECT_CHARACTERS:
-            connection.asked = True
-            if type(_parsed(data[1:] or "{}", fast=False)) is dict:
-                await super()._handle_eio_message(eio_sid, data)
-                return
-        elif kind == "1" and data == "1":
-            self._hub.ended(connection, "it said goodbye")
-            connection.close()
-            return
-        elif kind == "2" and data[1:2].isdigit():
-            # An event that asks for an acknowledgement. The hub acknowledges for nobody.
-            array = data.find("[")
-            if 0 < array <= 20 and data[1:array].isdigit():
-                self._hub.frame(connection, f"42{data[array:]}")
-                return
-        elif kind == "3":
-            return  # an acknowledgement of what we did not ask to be acknowledged
-        self._hub.abused(connection, "a packet that no client sends")
-
-    async def _handle_eio_disconnect(self, eio_sid: str, *reason: str) -> None:
-        connection = self._connections.pop(eio_sid, None)
-        if connection is not None:
-            self._hub.ended(connection, reason[0] if reason else "the connection ended")
-        await super()._handle_eio_disconnect(eio_sid, *reason)
 
 
 class HubServer:
@@ -155,9 +99,9 @@ class HubServer:
         self._listening: list[asyncio.Server] = []
         self._server = self._make_server()
 
-    def _make_server(self) -> _Server:
+    def _make_server(self) -> GuardedServer:
         origins: list[str] | str | None = list(self.settings.allowed_origins) or None  # None: its own
-        server = _Server(
+        server = GuardedServer(
             self,
             async_mode="aiohttp",
             async_handlers=False,
@@ -327,7 +271,7 @@ class HubServer:
             self.abused(connection, "an event before authentication")
             return 1
         begun = perf_counter()
-        data = _parsed(packet[2:], fast=connection.envelope)
+        data = parsed(packet[2:], fast=connection.envelope)
         if type(data) is not list or not data:
             self.abused(connection, "an event that is no JSON")
             return 1
@@ -350,6 +294,8 @@ class HubServer:
                 if not connection.envelope:
                     connection.envelope = self.hub.members.at(connection.number) is None
                 self._receive(connection, name, envelope, body, now, at)
+            case [str(name), dict(envelope), list(bodies), list(heads)] if is_sound(bodies, heads):
+                self._bundle(connection, name, envelope, bodies, heads, now, at)
             case [str(name)]:
                 self._foreign_event(connection, name, {}, now, at)
             case [str(name), flat]:
@@ -368,6 +314,44 @@ class HubServer:
             self._perform(self.hub.refuse(connection.number, name, problem, given))
             return
         self._receive(connection, name, envelope, body, now, at)
+
+    def _bundle(
+        self,
+        connection: Connection,
+        name: str,
+        envelope: dict[str, Json],
+        bodies: list[str],
+        heads: list[list[Json]],
+        now: float,
+        at: str,
+    ) -> None:
+        sizes = [len(body) for body in bodies]
+        own = dict(envelope)
+        effects = self.hub.received_bundle(connection.number, name, own, heads, sizes, now, at)
+        if effects is None:
+            for single, body in singles(envelope, bodies, heads):
+                self._receive(connection, name, single, body, now, at)
+            return
+        for effect in effects:
+            assert isinstance(effect, Deliver)
+            delivered = own if effect.fact is None else {**own, "_fact": effect.fact}
+            self._emit_bundle(effect.to, effect.name, delivered, bodies, heads)
+
+    def _emit_bundle(
+        self, to: tuple[str, ...], name: str, envelope: dict[str, Json], bodies: list[str], heads: list[Json]
+    ) -> None:
+        others = [number for number in to if not self._takes_bundles(number)]
+        for single, body in singles(envelope, bodies, heads) if others else ():
+            self._emit(tuple(others), name, single, body)
+        if len(others) < len(to):
+            text = f'"{name}",{dumps(envelope)},{dumps(bodies)},{dumps(heads)}'
+            for number in to:
+                if number not in others:
+                    self._put(self._connections[number], name, text, len(bodies))
+
+    def _takes_bundles(self, number: str) -> bool:
+        connection = self._connections.get(number)
+        return connection is not None and connection.bundle and not connection.closing
 
     def _receive(
         self, connection: Connection, name: str, envelope: dict[str, Json], body: str, now: float, at: str
@@ -423,6 +407,7 @@ class HubServer:
             if connection is not None:
                 connection.envelope = "envelope" in event.capabilities
                 connection.batch = connection.envelope and "batch" in event.capabilities
+                connection.bundle = connection.envelope and CAPABILITY in event.capabilities
         self._emit(effect.to, event.name, envelope, encode_body(event))
 
     def _emit(self, to: tuple[str, ...], name: str, envelope: dict[str, Json], body: str) -> None:
@@ -437,9 +422,12 @@ class HubServer:
                 item = text
             else:
                 item = f'"{name}",{dumps(connection.foreign.outgoing(name, envelope, body))}'
-            control = name in CONTROL and len(item) <= CONTROL_CHARACTERS
-            if not connection.outbox.put(item, control=control):
-                self._overflow(connection)
+            self._put(connection, name, item)
+
+    def _put(self, connection: Connection, name: str, item: str, events: int = 1) -> None:
+        control = name in CONTROL and len(item) <= CONTROL_CHARACTERS
+        if not connection.outbox.put(item, control=control, events=events):
+            self._overflow(connection)
 
     def _overflow(self, connection: Connection) -> None:
         self.hub.counts.refused["overflow"] += 1
@@ -477,14 +465,6 @@ class HubServer:
         if self._sample is not None:
             self.hub.metrics = self._sample()
             self._set_timer("sample", _SAMPLE_SECONDS, self._take_sample)
-
-
-def _parsed(text: str, *, fast: bool) -> Json:
-    """The JSON in ``text``; None if it is none, or too deep."""
-    try:
-        return loads(text) if fast else json.loads(text)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _new_id() -> str:

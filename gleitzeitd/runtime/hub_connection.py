@@ -47,8 +47,8 @@ class Outbox:
     def __init__(self, *, messages: int, characters: int) -> None:
         self._messages = messages
         self._characters = characters
-        self._control: deque[str] = deque()
-        self._bulk: deque[str] = deque()
+        self._control: deque[tuple[str, int]] = deque()
+        self._bulk: deque[tuple[str, int]] = deque()
         self._waiting = 0
         self._ready = asyncio.Event()
         self._finished = False
@@ -56,11 +56,11 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._control) + len(self._bulk)
 
-    def put(self, item: str, *, control: bool) -> bool:
-        """Add an event; False if there is no room for it."""
+    def put(self, item: str, *, control: bool, events: int = 1) -> bool:
+        """Add an event, or several in one piece; False if there is no room for it."""
         if len(self) >= self._messages or self._waiting + len(item) > self._characters:
             return False
-        (self._control if control else self._bulk).append(item)
+        (self._control if control else self._bulk).append((item, events))
         self._waiting += len(item)
         self._ready.set()
         return True
@@ -78,20 +78,22 @@ class Outbox:
             self._ready.clear()
             await self._ready.wait()
         if not batch or len(self) == 1:
-            return f"[{self._pop()}]"
-        items = [self._pop()]
-        size = len(items[0])
-        while len(self) and len(items) < BATCH_EVENTS:
-            size += len((self._control or self._bulk)[0])
+            return f"[{self._pop()[0]}]"
+        first, count = self._pop()
+        items, size = [first], len(first)
+        while len(self) and count < BATCH_EVENTS:
+            size += len((self._control or self._bulk)[0][0])
             if size > BATCH_CHARACTERS:
                 break
-            items.append(self._pop())
+            item, events = self._pop()
+            items.append(item)
+            count += events
         return f"[{items[0]}]" if len(items) == 1 else f'["batch",[[{"],[".join(items)}]]]'
 
-    def _pop(self) -> str:
-        item = (self._control or self._bulk).popleft()
+    def _pop(self) -> tuple[str, int]:
+        item, events = (self._control or self._bulk).popleft()
         self._waiting -= len(item)
-        return item
+        return item, events
 
 
 class Connection:
@@ -118,7 +120,7 @@ class Connection:
         """Its token was accepted."""
         self.envelope = False
         """Whether the peer speaks in envelope and body; else in flat objects."""
-        self.batch = False
+        self.batch = self.bundle = False
         self.closing = False
         self._request = request
         self._socket: web.WebSocketResponse | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from gleitzeitd import __version__
 from gleitzeitd.machines.base import counted
-from gleitzeitd.machines.hub import Settings as HubSettings
+from gleitzeitd.machines.hub_settings import Settings as HubSettings
 from gleitzeitd.runtime import health
 from gleitzeitd.runtime.daemon import STOP_SECONDS
 from gleitzeitd.runtime.hub import HubServer

@@ -11,7 +11,7 @@ from gleitzeitd.client import Client
 from gleitzeitd.conform import CHECKS, Settings, Trial
 from gleitzeitd.conform.arena import Arena
 from gleitzeitd.conform.driver import Sample
-from gleitzeitd.machines.hub import Settings as HubSettings
+from gleitzeitd.machines.hub_settings import Settings as HubSettings
 from gleitzeitd.runtime.embedded import Embedded
 from tests.interop.chromium import served, shown
 

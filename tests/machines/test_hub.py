@@ -20,7 +20,8 @@ from gleitzeitd.events.hub import (
     TraceData,
 )
 from gleitzeitd.machines.base import Deliver, Disconnect, Note, Send, SetTimer
-from gleitzeitd.machines.hub import Hub, Settings
+from gleitzeitd.machines.hub import Hub
+from gleitzeitd.machines.hub_settings import Settings
 from gleitzeitd.machines.routing import PLANS
 from gleitzeitd.model.names import ComponentId, Role
 

@@ -79,6 +79,13 @@ def test_one_reply_answers_a_provider_and_tells_everybody_else():
     d.silent()
 
 
+def test_a_provider_may_define_its_own_protocol_anew_without_a_note():
+    d = serve(registry())
+    other = Protocol(name="python/v1", methods={"python/run": Method()})
+    d.receive(r.RegisterProtocol(protocol=other), source=P1) << replies(r.ProtocolRegistered)
+    assert found(d, method="python/run").protocols == [other]
+
+
 def test_a_different_definition_replaces_the_one_before_and_is_noted_once():
     d = serve(registry())
     other = Protocol(name="python/v1", methods={"python/eval": Method()})

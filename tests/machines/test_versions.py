@@ -14,7 +14,8 @@ from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.events.codec import dumps, encode_body
 from gleitzeitd.machines.base import Ask, Deliver, Disconnect, Send
 from gleitzeitd.machines.clocks import clock_offset
-from gleitzeitd.machines.hub import Hub, Settings
+from gleitzeitd.machines.hub import Hub
+from gleitzeitd.machines.hub_settings import Settings
 from gleitzeitd.machines.link import Identity, Link, Refused, Registered, Transmit
 from gleitzeitd.model.names import ComponentId, Role
 from tests.machines.link_session import FIND, Puppet

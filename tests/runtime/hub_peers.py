@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import socketio
 
-from gleitzeitd.machines.hub import Settings
+from gleitzeitd.machines.hub_settings import Settings
 from gleitzeitd.model.names import ComponentId
 from gleitzeitd.runtime.hub import HubServer
 
@@ -62,7 +62,8 @@ class Peer:
     async def join(self, server, token="secret", **more):
         await self.connect(server, token)
         caps = ["envelope", "batch"] if self.own else []
-        body = {"component_id": self.component_id, "component_type": self.role, "capabilities": caps, **more}
+        own = {"component_id": self.component_id, "component_type": self.role, "capabilities": caps}
+        body = {**own, **more}
         await self.send("register_component", body)
         await self.expect("component_registered")
         return self

@@ -10,7 +10,7 @@ import pytest
 
 from gleitzeitd.errors import ConfigError
 from gleitzeitd.machines.execution_engine import ExecutionEngine
-from gleitzeitd.machines.hub import Settings as HubSettings
+from gleitzeitd.machines.hub_settings import Settings as HubSettings
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.roles import ROLES
 from gleitzeitd.runtime import assembly, component_daemon

@@ -9,7 +9,7 @@ import pytest
 
 from gleitzeitd.client import Client
 from gleitzeitd.errors import HubUnreachable, NotAuthenticated, StoreLocked
-from gleitzeitd.machines.hub import Settings as HubSettings
+from gleitzeitd.machines.hub_settings import Settings as HubSettings
 from gleitzeitd.runtime import embedded
 from gleitzeitd.runtime.embedded import Embedded, default_parts
 

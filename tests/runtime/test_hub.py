@@ -15,7 +15,7 @@ import pytest
 import socketio
 
 from gleitzeitd.errors import ConfigError
-from gleitzeitd.machines.hub import Settings
+from gleitzeitd.machines.hub_settings import Settings
 from gleitzeitd.model.names import shard_of
 from gleitzeitd.runtime.hub import HubServer
 from gleitzeitd.runtime.hub_address import check_exposure
@@ -149,6 +149,56 @@ async def test_what_waits_goes_out_as_a_batch_and_a_foreign_client_still_gets_si
             assert [(await each.expect("task_started"))[1]["attempt"] for _ in range(300)] == list(range(300))
         assert own.packets.count("batch") >= 1
         assert "batch" not in foreign.packets
+
+
+@scenario
+async def test_a_piece_with_many_events_is_one_for_those_who_know_it_and_many_for_others():
+    able = ["envelope", "batch", "bundle"]
+    async with hub() as (server, peer):
+        manager = await peer("persistence", "ledger").join(server, capabilities=able)
+        new = await peer("client", "new").join(server, capabilities=able)
+        old = await peer("client", "old").join(server)
+        foreign = await peer("client", "foreign", own=False).join(server)
+        for each in (new, old, foreign):
+            await each.send("subscribe", {"topics": ["w"]})
+            await each.expect("subscribed")
+        bodies = [json.dumps({"workflow_id": "w", "task_id": "t", "attempt": n}) for n in range(5)]
+        heads = [[f"m{n}", "c", "cause" if n else None] for n in range(5)]
+        common = {**manager.envelope(_topic="w"), "_source_component": "somebody else", "_fact": "made up"}
+        await manager.sio.emit("task_started", (common, bodies, heads))
+        _, envelope, *rest = await asyncio.wait_for(new.got.get(), WAIT)
+        assert rest == [bodies, heads]
+        assert envelope["_source_component"] == "ledger"
+        assert "_fact" not in envelope
+        for n in range(5):
+            envelope, body = await old.expect("task_started")
+            assert (envelope["_message_id"], envelope["_source_component"]) == (f"m{n}", "ledger")
+            assert (envelope.get("_causation_id"), body["attempt"]) == (heads[n][2], n)
+            assert (await foreign.expect("task_started"))[1]["attempt"] == n
+
+
+@scenario
+async def test_a_piece_that_is_not_plain_is_taken_apart():
+    async with hub() as (server, peer):
+        manager = await peer("persistence", "ledger").join(server)
+        envelope = manager.envelope(_reply_to="nobody")
+        heads = [["m0", "c", None], ["m1", "c", None]]
+        await manager.sio.emit("cancel_task", (envelope, ["{}", "{}"], heads))
+        told = [(await manager.expect("no_components_available"))[0]["_causation_id"] for _ in heads]
+        assert told == ["m0", "m1"]
+        await manager.sio.emit("submit_workflow", (envelope, ["{}", "{}"], heads))
+        told = [(await manager.expect("event_refused"))[0]["_causation_id"] for _ in heads]
+        assert told == ["m0", "m1"]
+
+
+@pytest.mark.parametrize(
+    "heads", [[], [["m", "c"]], [["m", "c", None]] * 2, [[1, "c", None]], [["", "c", None]], "m"]
+)
+async def test_a_piece_that_cannot_be_taken_apart_costs_the_connection(heads):
+    async with hub() as (server, peer):
+        manager = await peer("persistence", "ledger").join(server)
+        await manager.sio.emit("task_started", (manager.envelope(_topic="w"), ["{}"], heads))
+        await asyncio.wait_for(manager.gone.wait(), WAIT)
 
 
 @scenario

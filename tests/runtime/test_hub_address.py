@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from gleitzeitd.machines.hub import Settings
+from gleitzeitd.machines.hub_settings import Settings
 from gleitzeitd.runtime.hub_address import inherited_sockets, is_loopback, names_loopback, unused_address
 
 
@@ -28,7 +28,7 @@ import asyncio, os, socket, sys
 listening = socket.create_server(("127.0.0.1", 0))
 os.dup2(listening.fileno(), 3)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
-from gleitzeitd.machines.hub import Settings
+from gleitzeitd.machines.hub_settings import Settings
 from gleitzeitd.runtime.hub import HubServer
 
 async def main():

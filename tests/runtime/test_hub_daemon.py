@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gleitzeitd.machines.hub import Settings as HubSettings
+from gleitzeitd.machines.hub_settings import Settings as HubSettings
 from gleitzeitd.runtime.hub_daemon import HubDaemon
 
 
