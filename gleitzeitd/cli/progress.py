@@ -106,6 +106,10 @@ class Lines:
                 self._open[key] = rest
         return out
 
+    def growing(self, task_id: str) -> str:
+        """What is there of the line that a task's model is saying."""
+        return printable(self._open.get((task_id, PARTIAL), ""))
+
     def ended(self, task_id: str) -> list[str]:
         """What the task has written without a final end of line."""
         keys = [key for key in self._open if key[0] == task_id]
@@ -262,7 +266,9 @@ class Live:
         for name, line in zip(names, lines, strict=True):
             colour = COLOURS.get(line.status, "")
             again = f"attempt {line.attempt}" if line.attempt > 1 else ""
-            detail = ": ".join(part for part in (again, printable(line.detail)) if part)
+            said = self._lines.growing(line.task_id) if line.status == "running" else ""
+            said = said if len(said) <= room else f"…{said[1 - room :]}"  # its end is what is new
+            detail = ": ".join(part for part in (again, printable(line.detail), said) if part)
             table.add_row(
                 Text(f"{SYMBOLS.get(line.status, ' ')} {name}", style=colour),
                 Text(line.status, style=colour),

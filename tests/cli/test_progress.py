@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -67,6 +68,19 @@ def test_a_growing_text_is_cut_at_blanks_before_its_end_of_line() -> None:
     assert all(len(line) <= len("a | ") + 100 for line in shown)
     joined = " ".join(line.removeprefix("a | ") for line in [*shown, *lines.rest()])
     assert joined.strip() == text.strip()
+
+
+@pytest.mark.parametrize(("text", "shown"), [("one two", "one two"), ("x" * 90 + " new", "x new")])
+def test_a_text_that_a_model_is_saying_stands_beside_its_task(text: str, shown: str) -> None:
+    screen = io.StringIO()
+    growing = v.TaskOutput(workflow_id=W, task_id=TaskId("a"), attempt=1, chunks=[chunk(text, "partial")])
+    with Live(Board.of(["a"]), Console(file=screen, width=80, force_terminal=True, no_color=True)) as live:
+        live.show(Published(started("a"), "c"))
+        live.show(Published(growing, "c"))
+        live.begin("w: 1 task")
+        frame = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).splitlines()[-1]
+        assert frame.rstrip().endswith(shown)
+        assert len(frame.rstrip()) <= 80
 
 
 def test_the_unfinished_line_of_a_task_is_shown_when_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
