@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from dataclasses import dataclass
 from enum import Enum
@@ -24,6 +25,7 @@ from gleitzeitd.providers import (
     builtin,
     load,
     method,
+    usable,
 )
 from gleitzeitd.providers.schema import problems
 
@@ -231,6 +233,12 @@ def test_every_builtin_provider_can_be_made_with_its_defaults(name) -> None:
     provider = builtin(name)()
     assert provider.protocol().name == f"{name}/v1"
     assert provider.capacity >= 1
+
+
+def test_a_builtin_provider_whose_libraries_are_missing_is_not_usable(monkeypatch) -> None:
+    assert usable() == list(BUILTIN)
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    assert usable() == [name for name in BUILTIN if name != "grpc"]
 
 
 def test_an_unknown_builtin_suggests_the_nearest() -> None:
