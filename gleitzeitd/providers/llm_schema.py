@@ -20,11 +20,12 @@ def _table(properties: dict[str, Json], **more: Json) -> dict[str, Json]:
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 4096}
 _NAME = {"minLength": 1, "maxLength": 200}
+_IMAGE = {"type": "string", "contentEncoding": "base64"}
 _MESSAGE = _table(
     {
         "role": {"enum": ["system", "developer", "user", "assistant"]},
         "content": {"description": "Text; anything else is sent as JSON text."},
-        "images": _optional("array", "Images of this message, in base64.", items={"type": "string"}),
+        "images": _optional("array", "Images of this message, in base64.", items=_IMAGE),
     },
     required=["role", "content"],
 )
@@ -77,8 +78,8 @@ _FILES: dict[str, Json] = {
 _IMAGES: dict[str, Json] = {
     "image_path": _optional("string", "A file, for the last message of the user.", minLength=1),
     "image_paths": _optional("array", "More of them.", items=_TEXT, maxItems=100),
-    "images": _optional("array", "In base64, or as data: URLs.", items={"type": "string"}, maxItems=100),
-    "image_data": _optional("string", "One image in base64.", minLength=1),
+    "images": _optional("array", "In base64, or as data: URLs.", items=_IMAGE, maxItems=100),
+    "image_data": _optional("string", "One image in base64.", minLength=1, contentEncoding="base64"),
 }
 _PROMPT: dict[str, Json] = {
     "prompt": {"description": "A message of the user, at the end; what is no text is sent as JSON text."},
