@@ -31,7 +31,11 @@ def dumps(value: Json) -> str:
     Raises:
         ValueError: ``value`` holds NaN or an infinity, which break other languages' readers.
     """
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _encode(value)
+
+
+# json.dumps would make an encoder for every text.
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def _finite(text: str) -> float:

@@ -14,6 +14,7 @@ start, so that what may have run is never taken for what has not.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -86,7 +87,7 @@ class ExecutionEngine(Machine):
     component_id: ComponentId
     settings: Settings = field(default_factory=Settings)
     _runs: dict[Attempt, Run] = field(default_factory=dict)
-    _waiting: dict[str, dict[Attempt, None]] = field(default_factory=dict)  # protocol -> in order
+    _waiting: dict[str, OrderedDict[Attempt, None]] = field(default_factory=dict)  # protocol -> in order
     _room: Room = field(default_factory=Room)
     _received: dict[ComponentId, int] = field(default_factory=dict)
     _unwanted: dict[Attempt, None] = field(default_factory=dict)  # cancelled before they have come
@@ -199,13 +200,12 @@ class ExecutionEngine(Machine):
         """Call providers with attempts that wait for room."""
         effects: Effects = []
         for protocol in protocols:
-            waiting = self._waiting.get(protocol, {})
+            waiting = self._waiting.get(protocol, OrderedDict())
             while waiting:
                 provider = self._room.best(protocol)
                 if provider is None:
                     break
-                attempt = next(iter(waiting))
-                del waiting[attempt]
+                attempt, _ = waiting.popitem(last=False)
                 effects += self._call(self._runs[attempt], provider, at)
             if not waiting:
                 self._waiting.pop(protocol, None)
@@ -228,7 +228,7 @@ class ExecutionEngine(Machine):
             return caused(self._report_error(run, early, ctx.at), run.cause)
         if self._draining:
             return caused(self._report_error(run, _HANDED_BACK, ctx.at), run.cause)
-        self._waiting.setdefault(task.protocol, {})[run.attempt] = None
+        self._waiting.setdefault(task.protocol, OrderedDict())[run.attempt] = None
         return self._dispatch([task.protocol], ctx.at)
 
     def _call(self, run: Run, provider: ComponentId, at: str) -> Effects:
