@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2, wrappers_pb2
 from grpc_reflection.v1alpha import reflection
 
 PACKAGE = "shop.v1"
@@ -46,13 +46,16 @@ _METHODS = [
     ("Wait", "Nothing", "Nothing", False, False),
     ("Fill", "Sized", "Sized", False, False),
     ("Collect", "Number", "Number", True, False),
+    ("Shout", "google.protobuf.StringValue", "google.protobuf.StringValue", False, False),
 ]
+_NEEDS = (timestamp_pb2, wrappers_pb2)
 
 
 def _file() -> Any:
     kinds = descriptor_pb2.FieldDescriptorProto
+    needs = [module.DESCRIPTOR.name for module in _NEEDS]
     file = descriptor_pb2.FileDescriptorProto(
-        name="shop.proto", package=PACKAGE, syntax="proto3", dependency=["google/protobuf/timestamp.proto"]
+        name="shop.proto", package=PACKAGE, syntax="proto3", dependency=needs
     )
     mood = file.enum_type.add(name="Mood")
     for number, name in enumerate(("MOOD_UNKNOWN", "MOOD_GOOD", "MOOD_BAD")):
@@ -72,12 +75,16 @@ def _file() -> Any:
     for name, taken, given, takes, gives in _METHODS:
         service.method.add(
             name=name,
-            input_type=f".{PACKAGE}.{taken}",
-            output_type=f".{PACKAGE}.{given}",
+            input_type=_full(taken),
+            output_type=_full(given),
             client_streaming=takes,
             server_streaming=gives,
         )
     return file
+
+
+def _full(name: str) -> str:
+    return f".{name}" if "." in name else f".{PACKAGE}.{name}"
 
 
 def _class(descriptor: Any) -> Any:
@@ -86,9 +93,13 @@ def _class(descriptor: Any) -> Any:
 
 
 POOL = descriptor_pool.DescriptorPool()
-POOL.AddSerializedFile(timestamp_pb2.DESCRIPTOR.serialized_pb)
+for _module in _NEEDS:
+    POOL.AddSerializedFile(_module.DESCRIPTOR.serialized_pb)
 POOL.AddSerializedFile(_file().SerializeToString())
-TYPES = {name: _class(POOL.FindMessageTypeByName(f"{PACKAGE}.{name}")) for name in _MESSAGES}
+TYPES = {
+    name: _class(POOL.FindMessageTypeByName(_full(name)[1:]))
+    for name in (*_MESSAGES, "google.protobuf.StringValue")
+}
 
 
 @dataclass
@@ -222,6 +233,9 @@ class FakeGrpc:
 
     async def _fill(self, request: Any, context: Any) -> Any:
         return TYPES["Sized"](size=request.size, filling=bytes(request.size))
+
+    async def _shout(self, request: Any, context: Any) -> Any:
+        return TYPES["google.protobuf.StringValue"](value=request.value.upper())
 
     async def _collect(self, requests: Any, context: Any) -> Any:
         raise AssertionError("no client sends a stream")

@@ -51,9 +51,7 @@ Target = Annotated[
 MethodName = Annotated[
     str, Bounds(shortest=3, longest=1000), "package.Service/Method, as grpc/services lists them."
 ]
-Request = Annotated[
-    dict[str, Any] | None, "The message; its fields by their names, or those in lowerCamelCase."
-]
+Request = Annotated[Any, "The message; its fields by their names, or those in lowerCamelCase."]
 Sent = Annotated[
     dict[str, str] | None, "Sent beside the message. Values of names that end with -bin are base64."
 ]
@@ -81,7 +79,7 @@ _CALLED = {
     "required": list(_BESIDE),
     "properties": {
         **_BESIDE,
-        "response": {"type": "object", "description": "Of a method with one answer."},
+        "response": {"description": "Of a method with one answer."},
         **_STREAMED,
     },
 }
@@ -240,7 +238,7 @@ class GrpcProvider(MethodProvider):
 
         service_name, method_name = _split(ask.method)
         async with self._asking(call, ask) as on:
-            service, method, data = await self._prepared(on, service_name, method_name, ask.request or {})
+            service, method, data = await self._prepared(on, service_name, method_name, ask.request)
             many_in, many_out = streams(service, method)
             if many_in:
                 raise MethodNotSupported(f"{ask.method}: takes a stream of requests, which no task can send")
@@ -269,7 +267,7 @@ class GrpcProvider(MethodProvider):
             return on.done({"method": name, **(got if many_out else {"response": messages[0]}), **beside})
 
     async def _prepared(
-        self, on: _Asking, service_name: str, method_name: str, request: dict[str, Json]
+        self, on: _Asking, service_name: str, method_name: str, request: Json
     ) -> tuple[Service, Any, bytes]:
         """The method, and the request as it is sent; looked up anew if it does not fit what was known."""
         from gleitzeitd.providers.grpc_client import request_of
@@ -351,7 +349,7 @@ class _Ask:
 
     target: str
     method: str
-    request: dict[str, Json] | None
+    request: Json
     metadata: dict[str, str] | None
     timeout: float | None
     max_messages: int | None

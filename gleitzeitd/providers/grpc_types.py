@@ -15,7 +15,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from google.protobuf.message import DecodeError
 
 from gleitzeitd.errors import ParameterInvalid, ResultInvalid
-from gleitzeitd.plain import Json
+from gleitzeitd.plain import Json, describe
 
 _DEPTH = 60
 """Of messages in messages that are read from JSON; deeper ones are refused."""
@@ -103,16 +103,21 @@ def class_of(descriptor: Any) -> Any:
 
 
 def message_of(descriptor: Any, value: Json, pool: Any) -> Any:
-    """The message that ``value`` is.
+    """The message that ``value`` is; None is the one in which nothing is set.
 
     Raises:
         ParameterInvalid: it does not fit the type.
     """
+    name = descriptor.full_name
+    if value is None and name != "google.protobuf.Value":
+        return class_of(descriptor)()
+    if not isinstance(value, dict) and name not in _KNOWN:
+        raise ParameterInvalid(f"request: is no {name}: expected a table of fields, found {describe(value)}")
     try:
         return json_format.ParseDict(value, class_of(descriptor)(), descriptor_pool=pool, **_TOO_DEEP)
     except (json_format.ParseError, TypeError, ValueError, RecursionError) as problem:
         said = " ".join(str(problem).split())
-        raise ParameterInvalid(f"request: is no {descriptor.full_name}: {said}") from problem
+        raise ParameterInvalid(f"request: is no {name}: {said}") from problem
 
 
 def json_of(descriptor: Any, data: bytes, pool: Any) -> Json:

@@ -296,7 +296,9 @@ class HttpProvider(MethodProvider):
     ) -> dict[str, Json]:
         """Put the body of a response into a file, whatever its size."""
         # What is counted and summed up is what the server keeps, not what is made of it for the way.
-        named = {"Accept-Encoding": "identity", **(headers or {})}
+        named = dict(headers or {})
+        if "accept-encoding" not in {name.lower() for name in named}:
+            named["Accept-Encoding"] = "identity"
         ask = Ask(
             method=method,
             url=url,

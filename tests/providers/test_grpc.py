@@ -96,6 +96,14 @@ async def test_json_is_that_of_protobuf(grpc) -> None:
     }
 
 
+async def test_messages_that_are_no_tables_in_json_are_given_as_what_they_are(grpc) -> None:
+    done = await grpc(f"{SERVICE}/Shout", request="ada")
+    assert done["response"] == "ADA"
+    for wrong in (["a"], "a", 1):
+        with pytest.raises(ParameterInvalid, match="expected a table"):
+            await grpc(GREET, request=wrong)
+
+
 @pytest.mark.parametrize("name", [f"/{GREET}", f"{SERVICE}.Greet"])
 async def test_a_method_can_be_written_as_other_tools_do(grpc, name) -> None:
     assert (await grpc(name))["method"] == GREET
@@ -274,7 +282,7 @@ async def test_a_server_without_reflection_says_so(made) -> None:
 async def test_files_that_a_server_does_not_send_unasked_are_asked_for(made) -> None:
     async with FakeGrpc(terse=True).serve() as server:
         assert (await (await made(server))(GREET, request={"at": "2030-01-02T03:04:05Z"}))["response"]["at"]
-        assert server.described == 2
+        assert server.described == 3  # the service, and each of the two files that it needs
 
 
 async def test_a_description_is_kept_and_many_calls_ask_once(grpc) -> None:
@@ -306,6 +314,7 @@ async def test_services_are_listed_with_what_goes_in_and_comes_out(grpc) -> None
         WAIT: "unary",
         f"{SERVICE}/Fill": "unary",
         f"{SERVICE}/Collect": "client_stream",
+        f"{SERVICE}/Shout": "unary",
     }
     assert [one["name"] for one in methods.values() if not one["callable"]] == [f"{SERVICE}/Collect"]
     assert methods[GREET]["request"] == {"$ref": "#/types/shop.v1.GreetRequest"}

@@ -90,7 +90,11 @@ async def test_a_body_becomes_a_file(download, tmp_path) -> None:
     assert (done["size"], done["sha256"], done["status"]) == (len(DATA), SUM, 200)
     assert done["headers"]["x-encoding"] == "identity"
     assert done["elapsed"] > 0
-    assert Path(done["path"]).stat().st_mode & 0o077 == 0 or os.umask(0o077) is not None
+
+
+async def test_a_body_can_be_asked_for_in_an_encoding(download) -> None:
+    done = await download("/data", headers={"accept-encoding": "gzip"})
+    assert (done["headers"]["x-encoding"], done["sha256"]) == ("gzip", SUM)
 
 
 async def test_a_file_has_the_name_that_the_task_gives_it_and_replaces_another(download, tmp_path) -> None:
