@@ -332,8 +332,8 @@ class _Reader(TableReader):
             told = next((key for key in EXAMPLE_KEYS[4:] if entry.get(key) is not None), "response")
             example = Example(
                 description=self.text(entry, "description", place) or "",
-                parameters=self.table(entry.get(asked), (*place, asked)),
-                result=entry.get(told),
+                parameters=self.table(_bare(entry.get(asked), "params", parameters), (*place, asked)),
+                result=_bare(entry.get(told), "result", returns),
             )
             for problem in self.check(parameters, example.parameters):
                 self.warn((*place, asked, *problem.path), f"does not fit: {problem.message}")
@@ -342,6 +342,14 @@ class _Reader(TableReader):
                     self.warn((*place, told, *problem.path), f"does not fit: {problem.message}")
             found.append(example)
         return tuple(found)
+
+
+def _bare(value: Json, key: str, schema: dict[str, Json]) -> Json:
+    """What an example in the form of JSON-RPC, as earlier versions also had them, is about."""
+    known = schema.get("properties", {})
+    if not isinstance(value, dict) or key not in value or key in known:
+        return value
+    return value[key] if value.keys() <= {"jsonrpc", "id", "method", key} else value
 
 
 def _is_schema(table: dict[str, Json]) -> bool:

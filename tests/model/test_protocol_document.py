@@ -275,6 +275,16 @@ def test_an_example_that_does_not_fit_is_a_warning() -> None:
     ]
 
 
+def test_an_example_may_be_in_the_form_of_json_rpc() -> None:
+    request = {"jsonrpc": "2.0", "id": 1, "method": "llm/chat", "params": {"n": 3}}
+    found = method(
+        {"n": "integer"},
+        returns={"m": "string"},
+        examples=[{"request": request, "response": {"result": {"m": "x"}}}],
+    )
+    assert found.examples == (Example(parameters={"n": 3}, result={"m": "x"}),)
+
+
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=5),
