@@ -100,12 +100,14 @@ async def test_every_example_runs_through_the_whole_system(
 ) -> None:
     app = web.Application()
     app.router.add_get("/", _hello)
+    app.router.add_static("/", EXAMPLES / "data")
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     host, port = runner.addresses[0][:2]
-    inputs = {"http": {"base_url": f"http://{host}:{port}"}}
+    inputs = dict.fromkeys(("http", "pages"), {"base_url": f"http://{host}:{port}"})
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     try:
         async with FakeLlm().serve() as llm:
             monkeypatch.setenv("OLLAMA_HOST", llm.url)
