@@ -211,7 +211,9 @@ def _described(text: str, margin: str) -> list[str]:
 
 
 def _keys(schema: dict[str, Json], depth: int = DEPTH) -> Iterator[str]:
-    """A line for each property, and below it for those in it."""
+    """A line for each property, and below it for those in it; of two forms, for the usual one."""
+    if "properties" not in schema and isinstance(schema.get("else"), dict):
+        schema = schema["else"]
     required = schema.get("required", [])
     known = schema.get("properties", {})
     for name, each in known.items() if isinstance(known, dict) else ():

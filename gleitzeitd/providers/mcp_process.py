@@ -198,9 +198,13 @@ class ServerProcess:
     async def end(self) -> None:
         """End it, and everything that it has started; repeating it changes nothing."""
         process, seconds = self._process, self.program.end_seconds / 2
+        by_itself = self.ended.is_set() and not self.problem
         if process.stdin is not None:
             process.stdin.close()
-        if not await self._gone(seconds):
+        if await self._gone(seconds):
+            if by_itself:
+                self.problem = self._how()
+        else:
             self._signal(signal.SIGTERM)
             await self._gone(seconds)
         self._signal(signal.SIGKILL)  # the group, of which the program is only the first
@@ -216,6 +220,11 @@ class ServerProcess:
                 for stream in (self._process.stdout, self._process.stderr):
                     while stream is not None and await stream.read(65536):
                         pass
+
+    def _how(self) -> str:
+        code = self._process.returncode or 0
+        how = f"it was ended by {signal.Signals(-code).name}" if code < 0 else f"it ended with {code}"
+        return f"{how}, after it had said: {self.last_words}" if self.last_words else how
 
     def _signal(self, number: int) -> None:
         with suppress(ProcessLookupError, PermissionError):

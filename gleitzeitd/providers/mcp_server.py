@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
-import httpx2
 import mcp_types
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
@@ -36,6 +35,7 @@ from gleitzeitd.errors import (
     TaskTimeout,
 )
 from gleitzeitd.plain import Json
+from gleitzeitd.providers import mcp_http
 from gleitzeitd.providers.llm_access import Scrubber
 from gleitzeitd.providers.mcp_process import Program, ServerProcess
 from gleitzeitd.providers.mcp_settings import Access, McpSettings, ServerSettings
@@ -54,11 +54,6 @@ PAGES = 100
 """Of a list; the rest is left out."""
 CHECK_SECONDS = 10.0
 """How long an idle server may take to say that it is there."""
-HTTP_SECONDS = 30.0
-"""Until a connection is there, or something is sent. How long an answer takes is the call's business."""
-_LOST = {mcp_types.CONNECTION_CLOSED}
-_GONE = {mcp_types.INVALID_REQUEST, mcp_types.METHOD_NOT_FOUND, mcp_types.INTERNAL_ERROR}
-_SESSION_ENDED = {"session terminated", "session not found"}
 
 
 class Server:
@@ -149,7 +144,8 @@ class Server:
                     tools = await self._list_tools(client)
                 self._came(client, tools)
                 stack.callback(self._went)
-                return await self._stay(client)
+                why = await self._stay(client)
+            return self._last_words() or why
         except ConfigError as problem:
             return str(problem)
         except asyncio.CancelledError:
@@ -198,7 +194,7 @@ class Server:
             while True:
                 if await self._something_happens():
                     if self._lost.is_set():
-                        return self._last_words() or "the connection was lost"
+                        return "the connection was lost"
                     self._stale.clear()
                     self._listed(await self._list_tools(client))
                 elif not self._running:
@@ -256,11 +252,7 @@ class Server:
                 transport: Any = process.streams(self._said)
             else:
                 self._process = None
-                http = httpx2.AsyncClient(
-                    headers=self._access.headers,
-                    timeout=httpx2.Timeout(HTTP_SECONDS, read=None),
-                    trust_env=False,
-                )
+                http = mcp_http.client(self._access.headers, self._limits.max_message_bytes)
                 await stack.enter_async_context(http)
                 transport = streamable_http_client(
                     self._access.url, http_client=http, max_sse_event_size=self._limits.max_message_bytes
@@ -295,8 +287,7 @@ class Server:
     def _last_words(self) -> str:
         if self._process is None:
             return ""
-        said = self._process.problem or (self._process.ended.is_set() and self._process.last_words)
-        return self._scrubber.text(f"it ended: {said}") if said else ""
+        return self._scrubber.text(self._process.problem)
 
     # --- what it is asked ---------------------------------------------------------------------
 
@@ -319,19 +310,19 @@ class Server:
         finally:
             self._places.release()
 
-    async def _asked(self, what: Callable[[Client], Awaitable[T]], *, again: bool) -> T:
+    async def _asked(self, what: Callable[[Client], Awaitable[T]], *, again: bool, first: bool = True) -> T:
+        ended = False
         client = await self._connected()
         self._running += 1
         try:
             return await what(client)
         except MCPError as problem:
-            ended = problem.message.strip().lower() in _SESSION_ENDED and problem.code in _GONE
-            if not (ended or problem.code in _LOST):
+            ended = mcp_http.was_not_heard(problem)
+            if not (ended or problem.code == mcp_types.CONNECTION_CLOSED):
                 raise self._explained(problem) from None
             if self._client is client:
                 self._lost.set()
                 self._went()
-            again = again or ended  # then it has not even looked at it
             why = f"server {self.settings.name}: it went away during the call"
         except (TimeoutError, TaskError):
             raise
@@ -341,8 +332,10 @@ class Server:
             raise ResultInvalid(f"server {self.settings.name}: {self._words(problem)}") from None
         finally:
             self._running -= 1
-        if again:
-            return await self._asked(what, again=False)
+        if first and (again or ended):
+            return await self._asked(what, again=again, first=False)
+        if ended:  # it has not even looked at the call
+            raise ProviderOverloaded(f"server {self.settings.name} ({self._access.shown}) is not there")
         raise ExecutionFailed(why)
 
     async def _connected(self) -> Client:

@@ -34,6 +34,7 @@ RESULT: dict[str, Json] = {
         "response": {"type": "string"},
         "content": {"type": "array"},
         "structured": {},
+        "json": {},
         "images": {"type": "array", "items": {"type": "string"}},
     },
     "required": ["response", "content", "structured", "images"],
@@ -153,11 +154,22 @@ def result_of(content: list[dict[str, Json]], structured: Json) -> dict[str, Jso
         "response": "\n".join(texts),
         "content": content,
         "structured": structured,
+        "json": _data(texts) if structured is None else structured,
         "images": [part["data"] for part in content if part.get("type") == "image" and "data" in part],
     }
     if not isinstance(structured, dict):
         return own
     return {**own, **{key: value for key, value in structured.items() if key not in own}}
+
+
+def _data(texts: list[str]) -> Json:
+    """What the only text is as JSON, since older servers say structured things so; None if it is none."""
+    if len(texts) != 1 or not texts[0].lstrip().startswith(("{", "[")):
+        return None
+    try:
+        return json.loads(texts[0])
+    except (ValueError, RecursionError):
+        return None
 
 
 def texts_of(content: Iterable[Mapping[str, Json]]) -> list[str]:

@@ -233,7 +233,7 @@ async def test_a_server_that_does_not_start_hands_calls_back_and_keeps_its_tools
     broken = ServerSettings(name="one", command="/bin/false")
     mcp = await made(broken, environment=state, wait_seconds=0.1)
     assert "mcp/tool.spell" in mcp.methods
-    with pytest.raises(ProviderOverloaded, match="one .*/bin/false.* is not there"):
+    with pytest.raises(ProviderOverloaded, match="one .*/bin/false.* is not there: it ended with 1"):
         await mcp("tool.spell", word="ab")
     assert "no server can be used" in await mcp.provider.health()
     gone = await made(broken, environment=state, wait_seconds=0.1, give_up_seconds=0)
@@ -330,7 +330,7 @@ async def test_a_server_over_http_gets_its_headers_and_is_found_again(made, tmp_
         headers={"Authorization": f"Bearer {{file:{tmp_path}/key}}"},
     )
     async with listening(port) as server:
-        mcp = await made(settings, check_seconds=0.2)
+        mcp = await made(settings, check_seconds=0.2, wait_seconds=0.3)
         headers = json.loads((await mcp("tool.headers"))["response"])
         assert headers["authorization"] == "(key)"
         pid = int((await mcp("tool.pid"))["response"])
