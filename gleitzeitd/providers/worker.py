@@ -6,15 +6,16 @@ The socket carries frames, four bytes of length and a JSON object:
 
     worker -> pool   {"ready": true} or {"failed": why}          once, after the preloading
     pool -> worker   a job, with the descriptors for its stdout, stderr and answers
-    worker -> pool   {"begun": true}                             before the fork: if it lacks, nothing began
+    worker -> pool   {"begun": true}                             if it lacks, nothing began
     pool -> worker   {"stop": grace}                              at most once per job, and only then
     worker -> pool   {"ended": exit code, "survivors": [pid]}     the exit code is negative for a signal
 
-Each job is forked off the warm interpreter, so it starts in about a millisecond, and what it does to the
-interpreter dies with it. The worker is the reaper of all orphans below it (``PR_SET_CHILD_SUBREAPER``): as
-there is one job at a time, every process below the worker belongs to that job, however often it forked and
-whatever session it made, and is killed before ``ended`` is sent. The end of the socket is the end of the
-pool: stop everything and leave.
+Each job is forked off the warm interpreter, so what it does to the interpreter dies with it. While the
+worker waits for a job, the child that will be it is there already: it has copied the memory that every job
+writes to, which is most of what a fork costs, and waits as well. The worker is the reaper of all orphans
+below it (``PR_SET_CHILD_SUBREAPER``): as there is one job at a time, and no waiting child beside it, every
+process below the worker belongs to that job, however often it forked and whatever session it made, and is
+killed before ``ended`` is sent. The end of the socket is the end of the pool: stop everything and leave.
 """
 
 # Without pathlib and contextlib, a worker starts in half the time.
@@ -38,7 +39,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # the module typing takes a third of the worker's start
     from typing import Any
 
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36
+WORKER, NEXT_JOB, JOB = b"worker", b"next-job", b"job"
+"""Names of this process, of a child that waits for its job, and of one that has it, for whoever looks."""
+FORKS = 3
+"""Children that are made for a job, one after the other, if they are killed before it comes."""
 BURIAL_SECONDS = 5.0
 """How long killed processes may take to vanish; those in an uninterruptible sleep take longer."""
 PYTHON_JOBS = "python_worker.py"
@@ -86,26 +91,84 @@ def _exactly(control: socket.socket, size: int) -> bytes:
 # The worker: fork, watch, bury.
 
 
-def serve(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
+def serve(control: socket.socket, python_jobs: Any) -> tuple[dict[str, Any], list[int]]:
     """Run jobs until the pool is gone. Returns only in a child: the job that it has to do."""
+    job: dict[str, Any] = {}
+    fds: list[int] = []
+    forks = 0
     while True:
-        job, fds = receive(control)
-        if "stop" in job:
-            continue  # it crossed the end of its job
-        worker = os.getpid()
-        send(control, {"begun": True})
-        child = os.fork()
+        child, orders = _fork(control)
+        forks += 1
         if child == 0:
-            _become_job(worker)
-            control.close()
-            return job, fds
+            for fd in fds:
+                os.close(fd)
+            python_jobs.warm_up()
+            return _orders(orders)
+        try:
+            job, fds = (job, fds) if job else _next_job(control)
+        except PoolGone:
+            bury(child)
+            raise
+        if forks < FORKS and _has_ended(child):
+            orders.close()
+            os.waitpid(child, 0)
+            continue  # somebody has killed it while it waited
+        send(control, {"begun": True})
+        try:
+            socket.send_fds(orders, [b"\0"], fds)
+            send(orders, job)
+        except (OSError, PoolGone):
+            pass  # it was killed just now: that is how the job ends
+        orders.close()
         for fd in fds:
             os.close(fd)
+        job, fds, forks = {}, [], 0
         gone = watch(control, child)
         code, survivors = bury(child)
         if gone:
             raise PoolGone
         send(control, {"ended": code, "survivors": survivors})
+
+
+def _fork(control: socket.socket) -> tuple[int, socket.socket]:
+    """The child that will be the next job, and the socket that brings its orders; in the child, 0."""
+    worker = os.getpid()
+    ours, orders = socket.socketpair()
+    _libc.prctl(PR_SET_NAME, NEXT_JOB, 0, 0, 0)  # the child has it from its first moment
+    child = os.fork()
+    if child:
+        _libc.prctl(PR_SET_NAME, WORKER, 0, 0, 0)
+        orders.close()
+        return child, ours
+    _become_job(worker)
+    ours.close()
+    control.close()
+    return 0, orders
+
+
+def _has_ended(child: int) -> bool:
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _orders(orders: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """What the child is to do; without a worker, nothing."""
+    try:
+        _, fds, _, _ = socket.recv_fds(orders, 1, 3)
+        job, _ = receive(orders)
+    except (OSError, PoolGone):
+        os._exit(0)
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    orders.close()
+    _libc.prctl(PR_SET_NAME, JOB, 0, 0, 0)
+    return job, list(fds)
+
+
+def _next_job(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    while True:
+        job, fds = receive(control)
+        if "stop" not in job:  # else it crossed the end of its job
+            return job, fds
 
 
 def watch(control: socket.socket, child: int) -> bool:
@@ -320,7 +383,7 @@ def main() -> None:
         python_jobs = prepare(control, source)
         if python_jobs is None:
             return
-        job, fds = serve(control)
+        job, fds = serve(control, python_jobs)
     except PoolGone:
         return
     run_job(job, fds, python_jobs)  # in a child

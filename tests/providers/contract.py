@@ -14,6 +14,7 @@ import pytest
 from gleitzeitd.errors import MethodNotSupported, ParameterInvalid, ProviderOverloaded, TaskTimeout
 from gleitzeitd.providers import MethodCall, Provider
 from gleitzeitd.providers.schema import check_result, check_schema
+from gleitzeitd.providers.worker import NEXT_JOB
 
 
 @dataclass
@@ -35,10 +36,17 @@ def call_of(what: tuple[str, dict[str, Any]], **more: Any) -> MethodCall:
 
 
 def work_left() -> list[psutil.Process]:
-    """Processes below the workers. An orphan comes to its worker, so nothing can hide."""
+    """Processes below the workers, but for those that wait for work. An orphan comes to its worker, so nothing
+    can hide.
+    """
     workers = psutil.Process().children()
     found = [process for worker in workers for process in worker.children(recursive=True)]
-    return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+    return [p for p in found if not is_waiting(p) and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def is_waiting(process: psutil.Process) -> bool:
+    """Whether it is a worker's child that has no job yet."""
+    return process.name() == NEXT_JOB.decode()
 
 
 def is_alive(pid: int) -> bool:

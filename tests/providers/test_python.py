@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from gleitzeitd.errors import (
@@ -386,6 +387,38 @@ async def test_workers_are_of_the_version_of_their_pool_whatever_the_files_say(r
     command = Path(f"/proc/{(await run('import os; result = os.getppid()'))['result']}/cmdline").read_text()
     assert str(Path(worker.__file__).parent) not in command
     assert "gleitzeit-worker" in command
+
+
+async def child_of(worker: psutil.Process) -> psutil.Process:
+    """The one that waits for the next job; it comes after the answer to the last one."""
+    async with asyncio.timeout(10):
+        while not (children := worker.children()):
+            await asyncio.sleep(0)
+    (child,) = children
+    return child
+
+
+async def test_the_next_job_is_forked_before_it_comes_and_never_beside_another(run) -> None:
+    worker = psutil.Process((await run("import os; result = os.getppid()"))["result"])
+    waiting = await child_of(worker)
+    job = asyncio.get_running_loop().create_task(run("import os; print(os.getpid())\nwhile True: pass"))
+    await asyncio.wait_for(run.said.wait(), 10)
+    assert run.pids() == [waiting.pid]
+    assert [child.pid for child in worker.children()] == [waiting.pid]
+    job.cancel()
+    await asyncio.wait([job])
+
+
+async def test_a_child_that_was_killed_while_it_waited_is_replaced(run) -> None:
+    worker = psutil.Process((await run("import os; result = os.getppid()"))["result"])
+    waiting = await child_of(worker)
+    waiting.kill()
+    async with asyncio.timeout(10):
+        while is_alive(waiting.pid):
+            await asyncio.sleep(0)
+    done = await run("import os; result = [os.getpid(), os.getppid()]")
+    assert done["result"][0] != waiting.pid
+    assert done["result"][1] == worker.pid
 
 
 async def test_an_idle_worker_that_was_killed_is_replaced(run) -> None:
