@@ -50,7 +50,7 @@ _COMMANDS = {
     "backup": ("backup", "A checked copy of the database, while everything runs."),
     "restore": ("backup", "A backup in the place of the database."),
     "config": ("config_show", "The settings of a role, and where each is from."),
-    "provider": ("provider", "Run a provider of your own, until Ctrl-C."),
+    "provider": ("provider", "Run a provider until Ctrl-C: one of your own, or the one called NAME."),
     "import": ("importing", "Make files of earlier versions into those of this one."),
     "conform": ("conform", "Check whether a provider in any language does all that a provider has to do."),
     "explain": ("explain", "What an error means, and what there is to do."),

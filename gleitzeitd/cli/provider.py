@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gleitzeitd.cli.options import Options, command
+from gleitzeitd.cli.options import Options, command, json_option
 
 
 @command("provider")
@@ -15,6 +15,7 @@ from gleitzeitd.cli.options import Options, command
     help="Serve the functions with @method in this module, or this class of it.",
 )
 @click.option("--check", is_flag=True, help="Only say whether it could be started.")
+@json_option
 @click.pass_context
 def provider(ctx: click.Context, name: str, module: str | None, check: bool) -> None:
     """Run a provider until Ctrl-C: one of your own, or the one called NAME.

@@ -140,7 +140,7 @@ _gleitzeit_known() {
             arguments=(choice:show role: text:)
             ;;
         'gleitzeit provider')
-            options='--module --check --help'
+            options='--module --check -j --json --help'
             valued=(--module:text:)
             arguments=(text:)
             ;;

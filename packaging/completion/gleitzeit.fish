@@ -249,6 +249,7 @@ complete -c gleitzeit -n '__gleitzeit_at config' -f -a '(printf \'%s\\n\' hub pe
 complete -c gleitzeit -n '__gleitzeit_at config' -f
 complete -c gleitzeit -n '__gleitzeit_at provider' -l module -r -f -d 'Serve the functions with @method in this module, or this class of it.'
 complete -c gleitzeit -n '__gleitzeit_at provider' -l check -d 'Only say whether it could be started.'
+complete -c gleitzeit -n '__gleitzeit_at provider' -s j -l json -d 'Print JSON on standard output, and nothing else.'
 complete -c gleitzeit -n '__gleitzeit_at provider' -l help -d 'Show this message and exit.'
 complete -c gleitzeit -n '__gleitzeit_at provider' -f
 complete -c gleitzeit -n '__gleitzeit_at import' -a config -d 'The configuration in a home directory, as drop-ins beside the settings of daemons.'
