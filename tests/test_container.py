@@ -65,7 +65,7 @@ def test_nothing_but_the_hub_listens_and_that_on_the_loopback() -> None:
 def test_only_the_hub_and_providers_that_ask_other_servers_have_a_way_out() -> None:
     assert COMPOSE["networks"]["inside"]["internal"] is True
     out = {name for name, service in SERVICES.items() if service["networks"] != ["inside"]}
-    assert out == {"hub", "provider-grpc", "provider-http", "provider-llm"}
+    assert out == {"hub", *(f"provider-{name}" for name in ("grpc", "http", "llm", "mcp"))}
 
 
 def test_the_base_that_is_described_has_all_that_the_packages_need() -> None:
