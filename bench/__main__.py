@@ -19,12 +19,13 @@ from bench.meter import summary
 from bench.profiles import PROFILERS, available
 from bench.resources import RESOURCES
 from bench.system import System
+from bench.warm import WARM
 from bench.workload import Workload
 from gleitzeitd import __version__
 from gleitzeitd.plain import Json
 
 HERE = Path(__file__).resolve().parent
-WORKLOADS: dict[str, Workload] = {**FLOW, **RESOURCES, **COLD}
+WORKLOADS: dict[str, Workload] = {**FLOW, **RESOURCES, **WARM, **COLD}
 
 
 def arguments() -> argparse.Namespace:

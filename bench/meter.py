@@ -6,6 +6,7 @@ import os
 import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -20,10 +21,17 @@ CLIENT = "client"
 """The process that measures: it submits, and looks for the end."""
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process, of its threads, and of the children that it has reaped."""
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system + times.children_user + times.children_system)
+def cpu_seconds(pid: int, *, below: bool = True) -> float:
+    """User and system time of a process, of the children that it has reaped, and (``below``) of all processes
+    below it that are alive: a provider's work counts for the provider.
+    """
+    process = psutil.Process(pid)
+    used = 0.0
+    for each in [process, *(process.children(recursive=True) if below else ())]:
+        with suppress(psutil.NoSuchProcess):  # it has just ended, and its parent has its time
+            times = each.cpu_times()
+            used += times.user + times.system + times.children_user + times.children_system
+    return used
 
 
 def memory(pid: int) -> dict[str, float]:
@@ -72,7 +80,7 @@ class Meter:
 
     def _cpu(self) -> dict[str, float]:
         found = {name: cpu_seconds(process.pid) for name, process in self._system.processes.items()}
-        return {**found, CLIENT: cpu_seconds(os.getpid())}
+        return {**found, CLIENT: cpu_seconds(os.getpid(), below=False)}
 
     @property
     def cpu(self) -> Mapping[str, float]:
@@ -108,9 +116,9 @@ def summary(lines: Sequence[dict[str, Json]]) -> dict[str, Json]:
         values = [line.get(name) for line in lines]
         if isinstance(first, (int, float)) and not isinstance(first, bool):
             if all(isinstance(value, (int, float)) for value in values):
-                found[name] = spread([float(value) for value in values])
+                found[name] = spread([float(value) for value in values if value is not None])
         elif isinstance(first, dict) and all(isinstance(value, dict) for value in values):
-            found[name] = summary(values)
+            found[name] = summary([value for value in values if value is not None])
     return found
 
 

@@ -19,6 +19,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from bench.profiled import PROFILE
 
@@ -89,7 +90,7 @@ class Deterministic(Profiler):
 
 def _functions(name: str, path: Path) -> str:
     """The functions of one daemon by own time, and what the libraries take together."""
-    rows = pstats.Stats(str(path)).stats  # type: ignore[attr-defined] - typeshed lacks it
+    rows: dict[tuple[str, int, str], Any] = vars(pstats.Stats(str(path)))["stats"]
     waits = ("poll' of 'select", "uvloop.loop.Loop.run_", "epoll")
     timed = [
         (own, calls, cumulative, _where(file, line, function))
