@@ -78,7 +78,8 @@ class Tool:
             check_schema(schema)
         except MalformedData:
             schema = ANYTHING
-        return Method(description=self.description, parameters=schema, returns=RESULT)
+        about = self.description or f"The tool {self.name}, of which its server says nothing."
+        return Method(description=about, parameters=schema, returns=RESULT)
 
 
 def tool_of(plain: Mapping[str, Any]) -> Tool | None:

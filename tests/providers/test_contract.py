@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -13,9 +14,13 @@ from gleitzeitd.providers.grpc import GrpcProvider, GrpcSettings
 from gleitzeitd.providers.http import HttpProvider, HttpSettings
 from gleitzeitd.providers.kit import MethodCall, MethodProvider, MethodProviderSettings
 from gleitzeitd.providers.llm import LlmProvider, LlmSettings
+from gleitzeitd.providers.mcp import McpProvider
+from gleitzeitd.providers.mcp_sdk import find_sdk
+from gleitzeitd.providers.mcp_settings import McpSettings, ServerSettings
 from gleitzeitd.providers.python import PythonProvider, PythonSettings
 from gleitzeitd.providers.shell import ShellProvider, ShellSettings
 from tests.fake_grpc import SERVICE, FakeGrpc
+from tests.fake_mcp import SCRIPT
 from tests.providers.contract import ProviderContract, Subject
 
 
@@ -107,6 +112,19 @@ def grpc(server: FakeGrpc, begun: asyncio.Semaphore) -> Subject:
     )
 
 
+def mcp(server: TestServer, begun: asyncio.Semaphore) -> Subject:
+    begun.release()  # nothing is to be seen of a tool at work
+    begun.release()
+    one = ServerSettings(name="one", command=sys.executable, args=[str(SCRIPT)])
+    return Subject(
+        make=lambda: McpProvider(McpSettings(capacity=2, servers=[one], tools_file="")),
+        quick=("mcp/tool.spell", {"word": "ab"}),
+        slow=("mcp/tool.wait", {}),
+        bad=("mcp/tool.spell", {"word": 1}),
+        begun=begun,
+    )
+
+
 SUBJECTS: dict[str, Callable[[Any, asyncio.Semaphore], Subject]] = {
     "kit": weather,
     "echo": echo,
@@ -115,10 +133,17 @@ SUBJECTS: dict[str, Callable[[Any, asyncio.Semaphore], Subject]] = {
     "http": http,
     "llm": llm,
     "grpc": grpc,
+    "mcp": mcp,
 }
 
 
-@pytest.fixture(params=SUBJECTS)
+MCP_MARKS = [
+    pytest.mark.slow,  # a server is started for each test
+    pytest.mark.skipif(not find_sdk(), reason="the SDK of MCP is not installed"),
+]
+
+
+@pytest.fixture(params=[pytest.param(name, marks=MCP_MARKS if name == "mcp" else []) for name in SUBJECTS])
 async def subject(request) -> AsyncIterator[Subject]:
     begun = asyncio.Semaphore(0)
 
