@@ -150,7 +150,8 @@ async def _call(session: Session, wanted: _Wanted) -> int:
     if reading.workflow is None:
         raise _refused(wanted, reading.problems)
     identifier = id_for(reading, wanted.workflow_id)
-    shown = Shown(live=sys.stdout.isatty(), silent=session.options.as_json and not sys.stderr.isatty())
+    as_json = session.options.as_json
+    shown = Shown(live=sys.stdout.isatty() and not as_json, silent=as_json and not sys.stderr.isatty())
     session.options.tell = shown.tell
     try:
         result = await session.client.run(
