@@ -97,6 +97,9 @@ class _Watched(Hub):
         self.record.news.set()
         return effects
 
+    def received_bundle(self, *_: object) -> None:
+        """What comes in one piece is looked at event by event, by ``received``."""
+
     def refuse(
         self, connection: str, name: str, problem: GleitzeitError, envelope: dict[str, Json]
     ) -> Effects:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from gleitzeitd.conform.arena import Seen
 from gleitzeitd.conform.driver import Driver, Failed, Sample, Skipped
 from gleitzeitd.conform.samples import large, wrong
-from gleitzeitd.errors import MalformedData, ProviderNotAvailable, ProviderOverloaded
+from gleitzeitd.errors import MalformedData, ProviderNotAvailable, ProviderOverloaded, TaskTimeout
 from gleitzeitd.events import operations as o
 from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.model.names import Role
@@ -23,6 +23,8 @@ from gleitzeitd.providers.schema import check_schema, problems
 
 _PROTOCOL = re.compile(r"[^/\s]+/v\d+")
 _SHOWN = 200
+_LIMIT = 0.3
+"""Seconds: a timeout that is soon over."""
 _ELSEWHERE = (ProviderOverloaded.code, ProviderNotAvailable.code)
 """Codes after which the task goes to another provider."""
 
@@ -256,6 +258,21 @@ async def cancel(it: Driver) -> str | None:
     await it.answer(task, again)
     _same(it, task, since, _said(answer))
     return f"{answer.body['error']['name']}"
+
+
+@check("timeout", "ends a call when its timeout is over, and answers with TASK_TIMEOUT")
+async def timeout(it: Driver) -> str | None:
+    one = it.slow_sample()
+    task, since = it.task("timeout"), it.mark()
+    it.order(task, one, timeout=_LIMIT)
+    answer = await it.answer(task, since)
+    if answer.name != "provider_error":
+        raise Failed("it was answered with method_result")
+    error = answer.body["error"]
+    if error["code"] != TaskTimeout.code:
+        wanted = f"{TaskTimeout.code} {TaskTimeout.name}"
+        raise Failed(f"it was answered with {error['code']} {error['name']}, not {wanted}")
+    return None
 
 
 @check("cancel-first", "answers cancel_method for a call that has not come, and does not run it then")

@@ -22,6 +22,8 @@ from gleitzeitd.plain import Json, from_plain
 WORKFLOW = WorkflowId("conform")
 END_SECONDS = 3.0
 """For a process to end when it is over; then it is killed."""
+LIMIT_SECONDS = 300.0
+"""That calls may take, unless their end is what is looked at."""
 _SLOW = ("wait", "sleep")
 _QUIET = 0.5
 
@@ -203,7 +205,9 @@ class Driver:
         said = [each for each in self.arena.record.seen if each.name == "register_provider"]
         return from_plain(r.RegisterProvider, said[-1].body).epoch if said else 0
 
-    def order(self, task: TaskId, call: Sample, *, epoch: int | None = None) -> None:
+    def order(
+        self, task: TaskId, call: Sample, *, epoch: int | None = None, timeout: float = LIMIT_SECONDS
+    ) -> None:
         """Have the engine send a call; to its present process, if it has said which one that is."""
         event = v.ExecuteMethod(
             workflow_id=WORKFLOW,
@@ -211,7 +215,7 @@ class Driver:
             attempt=1,
             method=call.method,
             parameters=call.parameters,
-            timeout=300.0,
+            timeout=timeout,
             epoch=self.epoch() if epoch is None else epoch,
             keep=600.0,
         )

@@ -138,7 +138,11 @@ class Faulty:
         method, given = order["method"], order.get("parameters", {})
         again = self.fault == "hopeful"
         if method == "text/wait":
-            await asyncio.sleep(given["seconds"])
+            patience = None if self.fault == "patient" else order.get("timeout")
+            try:
+                await asyncio.wait_for(asyncio.sleep(given["seconds"]), patience)
+            except TimeoutError:
+                return {"error": failure(-29003, "TASK_TIMEOUT", "too long", retryable=True)}
             return {"result": None}
         if method != "text/count":
             if self.fault == "speechless":
@@ -174,6 +178,7 @@ FAULTS: dict[str, set[str]] = {
     "shapeless": {"wrong-parameters", "accepted"},
     "forgetful": {"repeat", "cancel-first"},
     "stubborn": {"cancel", "cancel-first"},
+    "patient": {"timeout"},
     "of any epoch": {"epoch"},
     "narrow": {"large"},
     "easily frightened": {"unknown-event"},

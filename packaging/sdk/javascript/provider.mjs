@@ -31,8 +31,7 @@ const check = (method, given) => { // as much of JSON Schema as the schemas abov
   if (wrong.length) throw failure(-29006, "TASK_PARAMETER_INVALID", wrong.join("; "));
 };
 
-const epoch = Date.now(); // of this process: a call that is meant for the one before it is not for us
-const capacity = 4;
+const capacity = 4, epoch = Date.now(); // of this process: a call that is meant for the one before it is not for us
 const calls = new Map(); // key -> { abort, answer }: the answer once there is one, kept to be repeated
 let inService = true;
 const me = { component_type: "provider", component_id: `text-${hostname()}-${process.pid}`, epoch };
@@ -73,6 +72,8 @@ socket.on("execute_method", async (order) => {
   if (!inService || running() >= capacity || (order.epoch && order.epoch !== epoch))
     return say(answer(order, failure(-30006, "PROVIDER_OVERLOADED", "no room here", true)));
   calls.set(key(order), { abort });
+  const late = () => abort.abort(failure(-29003, "TASK_TIMEOUT", "it took too long", true));
+  const limit = order.timeout && setTimeout(late, Math.min(order.timeout * 1000, 2 ** 31 - 1));
   try { check(method, parameters); finish(order, { abort }, null, await work[method](parameters, abort.signal)); }
-  catch (error) { finish(order, { abort }, abort.signal.reason ?? error); }
+  catch (error) { finish(order, { abort }, abort.signal.reason ?? error); } finally { clearTimeout(limit); }
 });
