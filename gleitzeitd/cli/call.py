@@ -32,7 +32,6 @@ from gleitzeitd.errors import (
     WorkflowConflict,
     WorkflowInvalid,
 )
-from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import provider as v
 from gleitzeitd.model.document import read
 from gleitzeitd.model.ledger import PARTIAL, OutputChunk
@@ -247,6 +246,7 @@ class Shown(Silent):
     silent: bool = False
     text: str = ""
     """The text that has grown so far, in this attempt."""
+    _attempt: int = 0
     _board: Board = field(default_factory=lambda: Board.of([TASK]))
     _lines: Lines = field(default_factory=Lines)
 
@@ -256,12 +256,13 @@ class Shown(Silent):
         if self.silent:
             return
         if isinstance(event, v.TaskOutput):
+            if event.attempt != self._attempt:
+                self.end()
+                self._attempt = event.attempt
             grown = "".join(chunk.text for chunk in event.chunks if chunk.stream == PARTIAL)
             self._grow(grown)
             self._say([chunk for chunk in event.chunks if chunk.stream != PARTIAL], event.task_id)
             return
-        if isinstance(event, e.TaskStarted):
-            self.end()
         for change in self._board.apply(event, time.time() if at is None else at):
             if change.status in _SHOWN:
                 self.end()

@@ -12,7 +12,6 @@ import pytest
 from gleitzeitd.cli.call import Shown
 from gleitzeitd.cli.inputs import parse_parameters
 from gleitzeitd.errors import ErrorInfo, WorkflowInvalid
-from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.events import provider as v
 from gleitzeitd.machines.client import Published
@@ -22,7 +21,7 @@ from gleitzeitd.model.problem import Problem
 from gleitzeitd.model.protocol import Method, Protocol
 from gleitzeitd.model.report import TaskReport
 from gleitzeitd.plain import Json
-from tests.cli.fake_client import AT, FakeClient, a_task, a_workflow, call
+from tests.cli.fake_client import FakeClient, a_task, a_workflow, call
 
 W, CALL = WorkflowId("w"), TaskId("call")
 CHAT = {
@@ -51,15 +50,9 @@ def task_of(fake: FakeClient) -> dict[str, Json]:
     return dict(task)
 
 
-def output(stream: str, text: str) -> Published:
+def output(stream: str, text: str, attempt: int = 1) -> Published:
     chunks = [OutputChunk(stream=stream, text=text)]
-    return Published(v.TaskOutput(workflow_id=W, task_id=CALL, attempt=1, chunks=chunks), "c")
-
-
-def started(attempt: int) -> Published:
-    return Published(
-        e.TaskStarted(workflow_id=W, task_id=CALL, attempt=attempt, started_at=AT.format(0)), "c"
-    )
+    return Published(v.TaskOutput(workflow_id=W, task_id=CALL, attempt=attempt, chunks=chunks), "c")
 
 
 # --- what is asked for ----------------------------------------------------------------------------
@@ -198,7 +191,6 @@ def test_a_failure_ends_with_1_and_its_reason() -> None:
 def test_what_grows_is_beside_the_result() -> None:
     fake = client("Hello you")
     fake.events = [
-        started(1),
         output(PARTIAL, "Hello"),
         output(PARTIAL, " you"),
         output("stderr", "a warning\n"),
@@ -212,7 +204,7 @@ def test_what_grows_is_beside_the_result() -> None:
 
 def test_on_a_terminal_a_text_that_has_grown_is_not_said_again(capsys: pytest.CaptureFixture[str]) -> None:
     shown = Shown(live=True)
-    for each in (started(1), output(PARTIAL, "Hel"), output(PARTIAL, "lo\x1b[2J\n")):
+    for each in (output(PARTIAL, "Hel"), output(PARTIAL, "lo\x1b[2J\n")):
         shown.show(each)
     assert shown.has("Hello\x1b[2J")
     assert not shown.has("Hello you")
@@ -222,7 +214,7 @@ def test_on_a_terminal_a_text_that_has_grown_is_not_said_again(capsys: pytest.Ca
 
 def test_what_an_earlier_attempt_has_said_does_not_count(capsys: pytest.CaptureFixture[str]) -> None:
     shown = Shown(live=True)
-    for each in (started(1), output(PARTIAL, "Hel"), started(2), output(PARTIAL, "lo")):
+    for each in (output(PARTIAL, "Hel"), output(PARTIAL, "lo", 2)):
         shown.show(each)
     assert shown.has("lo")
     shown.end()
