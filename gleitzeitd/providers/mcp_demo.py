@@ -6,7 +6,6 @@ it offers does not.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,6 +76,7 @@ TOOLS = [
             "additionalProperties": False,
         },
         repeatable=True,
+        is_ours=True,
     )
     for name, tool in _TOOLS.items()
 ]
@@ -152,6 +152,7 @@ async def _on_standard_streams() -> None:
 
 def main(arguments: list[str]) -> int:
     """Serve until nobody listens any more."""
+    import argparse
     import asyncio
 
     parser = argparse.ArgumentParser(prog="mcp_demo", description=ABOUT)

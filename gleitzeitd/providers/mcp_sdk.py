@@ -7,7 +7,6 @@ so the package gleitzeit-provider-mcp brings it in a folder of its own, once for
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 import sys
 from pathlib import Path
@@ -16,8 +15,6 @@ from gleitzeitd.errors import ConfigError
 
 SDK_DIRECTORY = "/usr/lib/gleitzeit/provider-mcp"
 """Below it: ``python3.13/mcp``, with everything that it needs."""
-SDK_MAJOR = 2
-"""The oldest release that is understood: 2.0."""
 WHAT_TO_INSTALL = "install the package gleitzeit-provider-mcp, or, beside gleitzeitd: pip install 'mcp>=2.0'"
 
 
@@ -50,11 +47,5 @@ def require_sdk(who: str, directory: str = SDK_DIRECTORY) -> None:
 
 
 def _is_there() -> bool:
-    if importlib.util.find_spec("mcp") is None:
-        return False
-    try:
-        release = importlib.metadata.version("mcp")
-    except importlib.metadata.PackageNotFoundError:
-        return False  # something else of this name
-    major = release.partition(".")[0]
-    return major.isdecimal() and int(major) >= SDK_MAJOR
+    # The second one came with release 2; asking for the release itself takes long.
+    return all(importlib.util.find_spec(name) is not None for name in ("mcp", "mcp_types"))

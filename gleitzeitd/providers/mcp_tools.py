@@ -53,6 +53,8 @@ class Tool:
     """JSON Schema of its arguments."""
     repeatable: bool = False
     """It says that calling it once more does no harm."""
+    is_ours: bool = field(default=False, compare=False)
+    """Its schema is right for sure, and need not be looked through, which takes a while."""
 
     @property
     def has_wrapper(self) -> bool:
@@ -75,7 +77,8 @@ class Tool:
                 raise MalformedData("schema", "expected that of an object")
             if self.has_wrapper:
                 schema = _with_wrapper(schema)
-            check_schema(schema)
+            if not self.is_ours:
+                check_schema(schema)
         except MalformedData:
             schema = ANYTHING
         about = self.description or f"The tool {self.name}, of which its server says nothing."
