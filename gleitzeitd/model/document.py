@@ -16,7 +16,7 @@ from gleitzeitd import errors
 from gleitzeitd.model.graph import find_cycles
 from gleitzeitd.model.names import NAME_LIMIT, TaskId, is_identifier
 from gleitzeitd.model.problem import Problem
-from gleitzeitd.model.reference import PYTHON_SOURCE, find, with_ids
+from gleitzeitd.model.reference import PYTHON_SOURCE, SHELL_SOURCE, find, with_ids
 from gleitzeitd.model.retry import (
     ATTEMPTS_LIMIT,
     BASE_DELAY_RANGE,
@@ -60,6 +60,10 @@ from gleitzeitd.record import record
 _METHOD = re.compile(METHOD_PATTERN)
 _PROTOCOL = re.compile(PROTOCOL_PATTERN)
 _CYCLE_SHOWN = 20
+_IN_SHELL = (
+    "in a script it would become code; hand it over in env, argv or stdin. "
+    "A '${' of the shell's own is written '$${'"
+)
 
 
 @record
@@ -337,8 +341,12 @@ class _Reader(TableReader):
         for path, message in found.problems:
             self.problem((*base, *path), message)
         draft.has_references = bool(found.references)
+        scripts = SHELL_SOURCE.get(draft.protocol, ())
         for path, reference in found.references:
             where = (*base, *path)
+            if path[0] in scripts:
+                self.problem(where, f"{reference.text}: {_IN_SHELL}")
+                continue
             if reference.task == INPUTS:
                 name = str(reference.path[0]) if reference.path else ""
                 if reference.path and name not in self.inputs:

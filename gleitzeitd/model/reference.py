@@ -9,7 +9,7 @@ nothing and is skipped. ``content`` and ``response`` stand for each other where 
 A string that is nothing but a reference becomes the value with its type; inside other text it becomes
 the value's ``str()``. ``$${`` is a literal ``${``. Keys of objects are left alone. Inside Python source
 the rules are those of :mod:`gleitzeitd.model.python_code`: a value never becomes code, so that to run a
-generated program takes ``exec(${generate.response})``.
+generated program takes ``exec(${generate.response})``. In a script of a shell a reference is a problem.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ Lookup = Callable[[str], Json]
 
 PYTHON_SOURCE: Mapping[str, frozenset[str]] = {"python/v1": frozenset({"code"})}
 """By protocol, which parameters hold Python source."""
+SHELL_SOURCE: Mapping[str, frozenset[str]] = {"shell/v1": frozenset({"script"})}
+"""By protocol, which parameters hold a script of a shell, where no value is sure to stay one."""
 
 _MARK = re.compile(r"\$\$\{|\$\{")
 _STEP = re.compile(r"""\.([^.\[\]]+)|\[\s*(?:\\?'([^']*)'|\\?"([^"]*)"|(-?\d{1,15}))\s*\]""")
