@@ -115,4 +115,5 @@ def _parameter_schema(name: str, hint: Any, default: Any) -> dict[str, Json]:
 
 def summary(thing: Any) -> str:
     """The first paragraph of the docstring."""
-    return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+    text = inspect.cleandoc(thing.__doc__ or "")  # not that of a base class, as of the kit
+    return " ".join(text.split("\n\n")[0].split())

@@ -282,6 +282,12 @@ async def test_the_functions_of_a_module_are_a_provider(tmp_path, monkeypatch) -
         await provider.call(asked("weatherly/forecast", city=7))
 
 
+def test_who_describes_nothing_has_no_description(tmp_path, monkeypatch) -> None:
+    (tmp_path / "terse.py").write_text(FUNCTIONS.partition("\n")[2])
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load("terse")().protocol().description == ""
+
+
 async def test_a_module_of_functions_may_name_its_protocol(tmp_path, monkeypatch) -> None:
     (tmp_path / "named.py").write_text(FUNCTIONS + "protocol_name = 'sky/v2'\n")
     monkeypatch.syspath_prepend(tmp_path)
