@@ -22,6 +22,7 @@ ORDER = (
     "test_three_hosts",
     "test_cut_off",
     "test_sandbox",
+    "test_mcp",
     "test_journal",
     "test_operating",
     "test_reload",
