@@ -47,14 +47,22 @@ def remember_warm() -> None:
     Warm.modules, Warm.callbacks = frozenset(sys.modules), atexit._ncallbacks()
 
 
-def warm_up() -> None:
-    """Do once, in a child that has no job yet, what every job does: that copies the memory it writes to."""
+def warm_up(job: dict[str, Any], answers: Answers) -> None:
+    """Do with a job that does nothing, in a child that has none yet, what every job does: that copies the
+    memory that it writes to. The process is afterwards as it was before.
+    """
+    main, name = sys.modules["__main__"], job["file"] or SCRIPT
     for fd in (1, 2):
-        _line_buffered(fd)
-    names = types.ModuleType("__main__").__dict__
-    exec(compile("result = None", SCRIPT, "exec", dont_inherit=True), names)  # noqa: S102 - our own
-    dumps(names["result"], allow_nan=False, ensure_ascii=False)
+        _line_buffered(fd).flush()
+    source = _source(job, name, answers)
+    namespace = _namespace(name, job, answers)
+    before = dict(namespace)
+    exec(compile(source, name, "exec", dont_inherit=True), namespace)  # noqa: S102 - our own
+    dumps(_result(namespace, before, source), allow_nan=False, ensure_ascii=False).encode()
     _leaves_nothing()
+    namespace.clear()
+    del linecache.cache[name]
+    sys.modules["__main__"] = main
     gc.collect()
 
 
