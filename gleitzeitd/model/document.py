@@ -16,7 +16,7 @@ from gleitzeitd import errors
 from gleitzeitd.model.graph import find_cycles
 from gleitzeitd.model.names import NAME_LIMIT, TaskId, is_identifier
 from gleitzeitd.model.problem import Problem
-from gleitzeitd.model.reference import PYTHON_SOURCE, SHELL_SOURCE, find, with_ids
+from gleitzeitd.model.reference import PYTHON_SOURCE, find, in_shell_script, with_ids
 from gleitzeitd.model.retry import (
     ATTEMPTS_LIMIT,
     BASE_DELAY_RANGE,
@@ -341,10 +341,9 @@ class _Reader(TableReader):
         for path, message in found.problems:
             self.problem((*base, *path), message)
         draft.has_references = bool(found.references)
-        scripts = SHELL_SOURCE.get(draft.protocol, ())
         for path, reference in found.references:
             where = (*base, *path)
-            if path[0] in scripts:
+            if in_shell_script(draft.protocol, draft.parameters, path):
                 self.problem(where, f"{reference.text}: {_IN_SHELL}")
                 continue
             if reference.task == INPUTS:

@@ -32,8 +32,8 @@ Lookup = Callable[[str], Json]
 
 PYTHON_SOURCE: Mapping[str, frozenset[str]] = {"python/v1": frozenset({"code"})}
 """By protocol, which parameters hold Python source."""
-SHELL_SOURCE: Mapping[str, frozenset[str]] = {"shell/v1": frozenset({"script"})}
-"""By protocol, which parameters hold a script of a shell, where no value is sure to stay one."""
+_SHELLS = frozenset({"sh", "ash", "bash", "dash", "fish", "ksh", "zsh"})
+_SCRIPT_FOLLOWS = re.compile(r"-[a-z]*c")
 
 _MARK = re.compile(r"\$\$\{|\$\{")
 _STEP = re.compile(r"""\.([^.\[\]]+)|\[\s*(?:\\?'([^']*)'|\\?"([^"]*)"|(-?\d{1,15}))\s*\]""")
@@ -144,6 +144,19 @@ def references(
 ) -> list[tuple[Path, Reference]]:
     """Every readable reference in ``parameters`` with its place, in their order."""
     return find(parameters, python_keys).references
+
+
+def in_shell_script(protocol: str, parameters: Mapping[str, Json], path: Path) -> bool:
+    """Whether ``path`` is in a script of a shell, where no value is sure to stay one: the parameter
+    ``script`` of ``shell/v1``, or what stands behind ``-c`` in its ``argv``.
+    """
+    if protocol != "shell/v1" or path[0] != "argv":
+        return protocol == "shell/v1" and path[0] == "script"
+    argv, at = parameters.get("argv"), path[-1]
+    if not isinstance(argv, (list, tuple)) or not isinstance(at, int) or at < 2:
+        return False
+    shell, option = (str(word) for word in (argv[0], argv[at - 1]))
+    return shell.rpartition("/")[2] in _SHELLS and _SCRIPT_FOLLOWS.fullmatch(option) is not None
 
 
 def has_reference(value: Json) -> bool:

@@ -151,6 +151,7 @@ def test_a_priority_as_a_number_is_read_with_a_warning():
         ({"tasks": [task(params={"code": "f('${gone}')"})]}, "tasks[0].params.code: ${gone}: there is no task 'gone'"),
         ({"tasks": [task(params={"x": "a ${b"})]}, "tasks[0].params.x: '${' without a readable reference"),
         ({"tasks": [task("b"), task(method="shell/execute", params={"script": "echo ${b.x}"})]}, "tasks[1].params.script: ${b.x}: in a script it would become code; hand it over in env, argv or stdin"),
+        ({"tasks": [task("b"), task(method="shell/execute", params={"argv": ["/bin/bash", "-ec", "echo ${b.x}"]})]}, "tasks[1].params.argv[2]: ${b.x}: in a script"),
         ({"inputs": {"n": "string"}, "tasks": [task(method="shell/run", params={"script": "${inputs.n}"})]}, "tasks[0].params.script: ${inputs.n}: in a script"),
         ({"tasks": [task(timeout=0)]}, "tasks[0].timeout: expected a number from 1 to 3600, found 0"),
         ({"tasks": [task(timeout=True)]}, "tasks[0].timeout: expected a number"),
@@ -371,6 +372,18 @@ def test_a_task_names_those_whose_results_its_parameters_refer_to():
 
 
 def test_a_script_of_a_shell_gets_values_from_outside_and_keeps_its_own():
-    parameters = {"script": 'echo "$${NAME}" $NAME', "env": {"NAME": "${b.x}"}, "stdin": "${b}", "argv": []}
-    reading = read({"tasks": [task("b"), task(method="shell/execute", params=parameters)]})
+    parameters = {"script": 'echo "$${NAME}" $NAME', "env": {"NAME": "${b.x}"}, "stdin": "${b}"}
+    arguments = {"argv": ["sh", "-c", 'echo "$1"', "sh", "${b.x}", "-c"]}
+    others = {"argv": ["grep", "-c", "${b.x}"]}
+    reading = read(
+        {
+            "tasks": [
+                task("b"),
+                *(
+                    task(name, method="shell/execute", params=given)
+                    for name, given in (("c", parameters), ("d", arguments), ("e", others))
+                ),
+            ]
+        }
+    )
     assert not reading.problems
