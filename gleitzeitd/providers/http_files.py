@@ -149,7 +149,16 @@ def name_for(url_path: str, workflow_id: str, task_id: str) -> str:
     last = _plain(url_path.rstrip("/").rpartition("/")[2]) or "download"
     if not workflow_id:
         return f"{secrets.token_hex(6)}-{last}"
-    return f"{_plain(workflow_id) or '_'}/{_plain(task_id)}-{last}"
+    return f"{_alone(workflow_id)}/{_alone(task_id)}/{last}"
+
+
+def _alone(name: str) -> str:
+    """A name for a folder that no other one has."""
+    plain = _plain(name)
+    if plain == name:
+        return plain
+    # What was left out may be all that tells it from another one.
+    return f"{plain}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def _plain(text: str) -> str:

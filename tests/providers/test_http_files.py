@@ -86,7 +86,7 @@ def files(directory: Path) -> list[str]:
 async def test_a_body_becomes_a_file(download, tmp_path) -> None:
     done = await download("/data")
     assert Path(done["path"]).read_bytes() == DATA
-    assert Path(done["path"]) == tmp_path / "downloads" / "w1" / "t1-data"
+    assert Path(done["path"]) == tmp_path / "downloads" / "w1" / "t1" / "data"
     assert (done["size"], done["sha256"], done["status"]) == (len(DATA), SUM, 200)
     assert done["headers"]["x-encoding"] == "identity"
     assert done["elapsed"] > 0
@@ -205,7 +205,16 @@ def test_what_is_old_is_deleted_from_the_own_directory_alone(tmp_path) -> None:
 
 
 def test_names_are_made_of_what_is_harmless() -> None:
-    assert name_for("/a/b/report 1.csv", "w", "t") == "w/t-report_1.csv"
-    assert name_for("/", "../w", "../t").startswith("_w/_t-download")
+    assert name_for("/a/b/report 1.csv", "w", "t") == "w/t/report_1.csv"
+    assert name_for("/", "../w", "../t").startswith("_w_")
+    assert ".." not in name_for("/", "../w", "../t")
     assert name_for("/..", "", "").endswith("-download")
     assert own_directory({"HOME": "/h"}) == Path("/h/.local/state/gleitzeit/downloads")
+
+
+def test_no_two_tasks_have_one_name() -> None:
+    tasks = [("w", "a:b"), ("w", "a@b"), ("w", "a_b"), ("w:1", "a"), ("w@1", "a")]
+    tasks += [("w", "a" * 199), ("w", "a" * 200)]
+    names = [name_for("/x", *task) for task in tasks]
+    names += [name_for("/b-c", "w", "a"), name_for("/c", "w", "a-b")]
+    assert len(set(names)) == len(names)
