@@ -347,11 +347,13 @@ class HttpProvider(MethodProvider):
             if size > self.settings.max_result_bytes:
                 limit = self.settings.max_result_bytes
                 raise ResultInvalid(
-                    f"{ask.url}: {pages.number + 1} pages take more than the {limit} bytes allowed; "
+                    f"{ask.place}: {pages.number + 1} pages take more than the {limit} bytes allowed; "
                     "max_pages or max_items make it less"
                 )
             if found["json"] is None:
-                raise ResultInvalid(f"{place.url}: the page is no JSON: {found['body'][:BODY_SHOWN]}")
+                raise ResultInvalid(
+                    f"{ask.method} {found['url']}: the page is no JSON: {found['body'][:BODY_SHOWN]}"
+                )
             place = pages.take(found["json"], found["url"], links)
             call.on_progress(min(1.0, pages.number / most), f"{pages.number} pages, {len(pages.items)} items")
             if max_items is not None and len(pages.items) >= max_items:
@@ -367,7 +369,7 @@ class HttpProvider(MethodProvider):
             try:
                 links.update({relation: link["url"] for relation, link in response.links.items()})
             except ValueError as problem:
-                raise ResultInvalid(f"{ask.url}: its header Link has no address: {problem}") from problem
+                raise ResultInvalid(f"{ask.place}: its header Link has no address: {problem}") from problem
             return result
 
         sender = self._open()
@@ -382,9 +384,7 @@ class HttpProvider(MethodProvider):
             data += part
             if len(data) > limit:
                 response.close()
-                raise ResultInvalid(
-                    f"{ask.method} {ask.url}: the body is larger than the {limit} bytes allowed"
-                )
+                raise ResultInvalid(f"{ask.place}: the body is larger than the {limit} bytes allowed")
         return {
             **_about(response),
             "body": _text(bytes(data), response.charset),
@@ -458,7 +458,14 @@ def _judge(ask: Ask, result: dict[str, Json], expected: list[int] | None) -> Non
 
 
 def _address(place: Place) -> str:
-    return str(URL(place.url).update_query({key: str(value) for key, value in (place.params or {}).items()}))
+    query = [
+        (key, str(each))
+        for key, value in (place.params or {}).items()
+        for each in (value if isinstance(value, list) else [value])
+    ]
+    url = URL(place.url)
+    kept = [(key, value) for key, value in url.query.items() if key not in {key for key, _ in query}]
+    return str(url.with_query([*kept, *query]).with_user(None))
 
 
 def _show(call: MethodCall, part: Part, total: int | None) -> None:

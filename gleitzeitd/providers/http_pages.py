@@ -134,7 +134,7 @@ def at_path(body: Json, path: str) -> Json:
     for step in path.split(".") if path else ():
         if isinstance(found, dict):
             found = found.get(step)
-        elif isinstance(found, list) and step.isdecimal() and int(step) < len(found):
+        elif isinstance(found, list) and step.isdecimal() and len(step) < 10 and int(step) < len(found):
             found = found[int(step)]
         else:
             return None

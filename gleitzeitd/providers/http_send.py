@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ FIRST_WAIT = 0.5
 """Seconds before a request is sent again for the first time; doubled for each further time."""
 TOKEN_BYTES = 2**20
 """Of what a token server says."""
+_USER = re.compile(r"(https?://)[^/?#\s]*@", re.IGNORECASE)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _OF_ONE_ORIGIN = frozenset({"authorization", "cookie", "proxy-authorization"})
 """Headers that do not follow to another one."""
@@ -55,6 +57,11 @@ class Ask:
     allow_redirects: bool = True
     verify: bool = True
     retries: int = 0
+
+    @property
+    def place(self) -> str:
+        """Method and address for messages: without a password."""
+        return f"{self.method} {_shown(self.url)}"
 
     def is_safe(self) -> bool:
         """Whether it does no harm if it is sent twice."""
@@ -132,24 +139,17 @@ class Sender:
             async with self._sent(ask) as response:
                 return await consume(response)
         except (aiohttp.InvalidURL, aiohttp.TooManyRedirects, ValueError) as error:
-            raise ParameterInvalid(f"{ask.method} {ask.url}: {type(error).__name__}: {error}") from error
+            raise ParameterInvalid(f"{ask.place}: {type(error).__name__}: {_shown(str(error))}") from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             why = str(error) or type(error).__name__
-            raise ExecutionFailed(f"{ask.method} {ask.url}: {why}", retryable=True) from error
+            raise ExecutionFailed(f"{ask.place}: {why}", retryable=True) from error
 
     @asynccontextmanager
     async def _sent(self, ask: Ask) -> AsyncIterator[aiohttp.ClientResponse]:
         options: dict[str, Any] = {"headers": ask.headers, "params": ask.params, **ask.body}
         if not ask.verify:
             options["ssl"] = False
-        if self._access_to(ask.url) is None:
-            most = self._way.max_redirects + 1
-            async with self._open().request(
-                ask.method, ask.url, max_redirects=most, allow_redirects=ask.allow_redirects, **options
-            ) as response:
-                yield response
-            return
-        # Where secrets are sent, each hop is judged anew.
+        # Each hop is judged anew: what is secret stays with the server that it is for.
         method, url = ask.method, URL(ask.url)
         for _ in range(self._way.max_redirects + 1):
             response = await self._authorized(method, url, options)
@@ -158,15 +158,23 @@ class Sender:
                 if target is None:
                     yield response
                     return
-            method, options = _following(method, response.status, options, same_origin(url, target))
+            same = same_origin(url, target)
+            method, options = _following(method, response.status, options, same)
+            if same and target.user is None:
+                target = target.with_user(url.user).with_password(url.password)
             url = target
-        raise ParameterInvalid(f"{ask.method} {ask.url}: TooManyRedirects: {url.origin()}")
+        raise ParameterInvalid(f"{ask.place}: TooManyRedirects: {url.origin()}")
 
     async def _authorized(self, method: str, url: URL, options: dict[str, Any]) -> aiohttp.ClientResponse:
         access = self._access_to(str(url))
         if access is None:
             return await self._open().request(method, url, allow_redirects=False, **options)
-        ssl = {} if access.context is None or "ssl" in options else {"ssl": access.context}
+        if "ssl" in options and url.scheme == "https":
+            raise ParameterInvalid(
+                f"{method} {url.origin()}: verify: expected true, because access {access.settings.name} "
+                "sends secrets there; its ca is for certificates of other authorities"
+            )
+        ssl = {} if access.context is None else {"ssl": access.context}
         for again in (True, False):
             own = await access.headers(self._fetch)
             given = {k: v for k, v in (options["headers"] or {}).items() if k.lower() not in _names(own)}
@@ -241,6 +249,10 @@ def retry_after(value: str, now: datetime) -> float | None:
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
     return min(max((at - now).total_seconds(), 0.0), RETRY_AFTER_LIMIT)
+
+
+def _shown(text: str) -> str:
+    return _USER.sub(r"\1", text)
 
 
 def _redirection(response: aiohttp.ClientResponse) -> URL | None:

@@ -20,7 +20,15 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
 async def _mirror(request: web.Request) -> web.Response:
     body = await request.text()
     headers = {
-        name: request.headers.get(name, "") for name in ("X-A", "Content-Type", "User-Agent", "Cookie")
+        name: request.headers.get(name, "")
+        for name in (
+            "X-A",
+            "Content-Type",
+            "User-Agent",
+            "Cookie",
+            "Authorization",
+            "Proxy-Authorization",
+        )
     }
     answer = {"method": request.method, "query": request.query_string, "body": body, "headers": headers}
     response = web.json_response(answer)
@@ -52,6 +60,10 @@ async def _turn(request: web.Request) -> web.Response:
     raise web.HTTPFound("/mirror" if request.query.get("once") else "/turn")
 
 
+async def _to(request: web.Request) -> web.Response:
+    raise web.HTTPFound(request.query["to"])
+
+
 async def _cut(request: web.Request) -> web.Response:
     assert request.transport is not None
     request.transport.abort()
@@ -67,6 +79,7 @@ async def server():
     app.router.add_get("/flood", _flood)
     app.router.add_get("/turn", _turn)
     app.router.add_get("/cut", _cut)
+    app.router.add_get("/to", _to)
     async with TestServer(app) as server:
         yield server
 
@@ -171,6 +184,31 @@ async def test_redirections_are_followed_to_a_limit(http) -> None:
     assert (await http("/turn", allow_redirects=False, expect_status=[302]))["status"] == 302
     with pytest.raises(ParameterInvalid, match="TooManyRedirects"):
         await http("/turn")
+
+
+async def test_a_redirection_to_another_server_leaves_cookies_and_passwords_behind(http, server) -> None:
+    there = str(server.make_url("/mirror")).replace("127.0.0.1", "localhost")
+    secrets = {"Cookie": "session=2", "Authorization": "Bearer x", "Proxy-Authorization": "y", "X-A": "1"}
+    done = await http("/to", params={"to": there}, headers=secrets)
+    assert done["url"] == there
+    seen = done["json"]["headers"]
+    assert (seen["Cookie"], seen["Authorization"], seen["Proxy-Authorization"]) == ("", "", "")
+    assert seen["X-A"] == "1"
+    here = await http("/to", params={"to": "/mirror"}, headers=secrets)
+    assert here["json"]["headers"]["Cookie"] == "session=2"
+
+
+async def test_a_password_in_an_address_is_used_and_not_repeated(http, server, unused_tcp_port) -> None:
+    address = str(server.make_url("/to?to=/mirror")).replace("//", "//me:secret@")
+    done = await http(address)
+    assert done["json"]["headers"]["Authorization"].startswith("Basic ")
+    assert "secret" not in done["url"]
+    missing = str(server.make_url("/status/404")).replace("//", "//me:secret@")
+    lost = f"http://me:secret@127.0.0.1:{unused_tcp_port}/"
+    for bad in (missing, lost, "http://me:secret@[::1", "http://me:secret@x:99999/"):
+        with pytest.raises((ExecutionFailed, ParameterInvalid)) as caught:
+            await http("", url=bad)
+        assert "secret" not in str(caught.value)
 
 
 async def test_a_lost_connection_can_be_retried_and_says_why(http, unused_tcp_port) -> None:

@@ -243,6 +243,14 @@ async def test_a_redirection_out_of_the_base_leaves_secrets_behind(made, office)
     assert stopped["headers"]["location"] == "/open"
 
 
+async def test_no_task_sends_what_is_secret_to_a_server_that_need_not_prove_who_it_is(made, office) -> None:
+    # Nobody listens there: it is refused before anything is sent.
+    http = await made(base="https://127.0.0.1:1/api", headers={"X-Api-Key": "api.key"})
+    with pytest.raises(ParameterInvalid, match="verify: expected true, because access office sends secrets"):
+        await http("https://127.0.0.1:1/api/x", verify=False)
+    assert office.forms == []
+
+
 @pytest.mark.parametrize(
     ("status", "verb", "then"),
     [

@@ -184,3 +184,13 @@ def test_all_items_of_all_pages_are_there_in_order(lists) -> None:
     assert place is None
     assert pages.items == [item for each in lists for item in each]
     assert numbers == list(range(1, len(lists) + 2))
+
+
+async def test_where_the_next_page_is_keeps_parameters_that_are_lists(pages) -> None:
+    tags = {"tag": ["a", "b"]}
+    done = await pages("/page", by="page", first_page=0, items="results", params=tags, max_pages=1)
+    assert "tag=a&tag=b" in done["next"]
+
+
+def test_a_path_with_an_endless_number_leads_nowhere() -> None:
+    assert at_path([1], "9" * 5000) is None
