@@ -88,6 +88,8 @@ class _Watch:
     """It has been there: if the ledger does not know it any more, it was deleted."""
     missed: bool = False
     """Something came that the page being fetched may have been read too early to hold."""
+    existed: bool = False
+    """It had been there when the page was asked for: what was submitted since may be missing in it."""
 
 
 @dataclass(slots=True)
@@ -219,7 +221,7 @@ class Client(Machine):
         if watch is None:
             return []
         watch.fetching = False
-        if not event.known and watch.exists:
+        if not event.known and watch.existed:
             return [Call(topic, Gone())]
         watch.exists = watch.exists or event.known
         effects: Effects = []
@@ -232,7 +234,7 @@ class Client(Machine):
         watch = self._watches.get(topic)
         if watch is None or not _has_history(topic):
             return []
-        watch.fetching, watch.missed = True, False
+        watch.fetching, watch.missed, watch.existed = True, False, watch.exists
         query = p.QueryData(
             kind_of_data="history", workflow_id=WorkflowId(topic), after=watch.cursor, limit=HISTORY_PAGE
         )

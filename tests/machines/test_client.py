@@ -189,6 +189,15 @@ def test_a_workflow_that_is_watched_before_it_is_submitted_is_not_taken_to_be_de
     dialogue.answer(p.DataRetrieved(items=[], known=False), key=HISTORY) << Call("w", Gone())
 
 
+def test_a_history_that_was_read_before_the_workflow_was_submitted_does_not_mean_that_it_was_deleted():
+    dialogue = client()
+    dialogue.perform(dialogue.machine.watch(W)).take()
+    dialogue.answer(h.Subscribed(topics=[W])).take()
+    dialogue.receive(fact(1, 0)) << published(fact(1, 0))
+    dialogue.answer(p.DataRetrieved(items=[], known=False), key=HISTORY).silent()
+    dialogue.receive(fact(2, 1)) << published(fact(2, 1))
+
+
 def test_a_workflow_that_is_known_to_be_there_when_it_is_watched_can_be_gone_at_the_first_look():
     dialogue = client()
     dialogue.perform(dialogue.machine.watch(W, exists=True)).take()
