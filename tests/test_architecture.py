@@ -45,8 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plan": BASICS | {"roles", "runtime", "machines.hub_settings", "model", "config"},
     "conform": BASICS | {"model", "events", "machines", "providers.schema", "runtime"},
     "client": {"*"},
-    "mcp_serve": BASICS
-    | {"model", "events", "providers.schema", "workflow_file", "client", "runtime.tasks"},
+    "mcp_serve": BASICS | {"model", "events", "providers.schema", "workflow_file", "client", "runtime.tasks"},
     "cli": {"*"},
     "__main__": {"*"},
 }
