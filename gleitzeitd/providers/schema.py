@@ -1,20 +1,23 @@
 """Whether a value fits a JSON Schema (draft 2020-12), in words that help whoever wrote the value.
 
 Schemas come over the wire from any provider, so they are not trusted: a reference must point into the
-schema itself and must resolve, nothing is ever fetched, and a schema that recurses without end is a problem
-of the value, not of the process. Compiled validators are kept by the schema's canonical text.
+schema itself and must resolve, nothing is ever fetched, and a schema that recurses without end, or in so
+many ways that nobody could wait for it, is a problem of the value, not of the process. Compiled validators
+are kept by the schema's canonical text.
 """
 
 from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from itertools import islice
 from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
+from jsonschema.validators import extend
 
 from gleitzeitd.errors import MalformedData, MethodNotSupported, ParameterInvalid, ResultInvalid
 from gleitzeitd.model.protocol import Method, Protocol, SchemaProblem
@@ -27,6 +30,11 @@ VALIDATOR_LIMIT = 512
 """Compiled schemas kept; the one that was not used for longest goes."""
 SHOWN_CHARACTERS = 80
 """Of a value, in a message."""
+
+REFERENCES_LIMIT = 10_000
+"""References that are followed to check a value, whatever it is."""
+REFERENCES_PER_NODE = 10
+"""More of them, for each value within it."""
 
 _Checks = tuple[Accepts | None, Draft202012Validator]
 
@@ -54,10 +62,16 @@ def problems(schema: dict[str, Json], value: Json) -> list[SchemaProblem]:
     accepts, validator = _compiled(schema)
     if accepts is not None and accepts(value):
         return []
+    before = _followed.set(_Followed(value))
     try:
         errors = list(islice(validator.iter_errors(value), PROBLEM_LIMIT))
     except RecursionError:
         return [SchemaProblem(path=(), message="nested too deeply to be checked")]
+    except _TooMany:
+        message = "its schema refers to itself too often for it to be checked"
+        return [SchemaProblem(path=(), message=message)]
+    finally:
+        _followed.reset(before)
     found: dict[SchemaProblem, None] = {}  # an ordered set: one missing key is reported by several errors
     for error in errors:
         found.update(dict.fromkeys(_explained(error)))
@@ -164,6 +178,58 @@ def _check_unicode(text: str, path: tuple[str | int, ...]) -> None:
         raise _Stray(path, "text with half a surrogate pair") from None
 
 
+class _TooMany(Exception):
+    pass
+
+
+class _Followed:
+    """Counts the references that are followed for a value: only they make a check longer than both texts."""
+
+    def __init__(self, value: Json) -> None:
+        self._value = value
+        self._left = REFERENCES_LIMIT
+        self._counted = False
+
+    def one_more(self) -> None:
+        """Raises _TooMany."""
+        self._left -= 1
+        if self._left > 0:
+            return
+        if self._counted:
+            raise _TooMany
+        self._counted = True
+        self._left = REFERENCES_PER_NODE * _count(self._value)
+
+
+_followed: ContextVar[_Followed] = ContextVar("_followed")
+
+
+def _following(word: str) -> Callable[[Any, Any, Any, Any], Iterable[ValidationError] | None]:
+    follow = Draft202012Validator.VALIDATORS[word]
+
+    def counted(validator: Any, target: Any, value: Any, schema: Any) -> Iterable[ValidationError] | None:
+        _followed.get().one_more()
+        found: Iterable[ValidationError] | None = follow(validator, target, value, schema)
+        return found
+
+    return counted
+
+
+_Validator = extend(  # type: ignore[no-untyped-call]  # the library's function has no types
+    Draft202012Validator, {word: _following(word) for word in ("$ref", "$dynamicRef")}
+)
+
+
+def _count(value: Json) -> int:
+    count, waiting = 0, [value]
+    while waiting:
+        node = waiting.pop()
+        count += 1
+        if isinstance(node, (dict, list)):
+            waiting.extend(node.values() if isinstance(node, dict) else node)
+    return count
+
+
 def _compiled(schema: dict[str, Json]) -> _Checks:
     known = _by_identity.get(id(schema))
     if known is not None:
@@ -188,7 +254,9 @@ def _compiled_text(schema: dict[str, Json]) -> _Checks:
         except RecursionError:
             raise MalformedData("schema", "nested too deeply") from None
         own = json.loads(text)
-        checks = _validators[text] = flat(own), Draft202012Validator(own)
+        if isinstance(own, dict):
+            own.pop("$schema", None)  # with it, the library would go on with a validator of its own
+        checks = _validators[text] = flat(own), _Validator(own)
         if len(_validators) > VALIDATOR_LIMIT:
             _validators.popitem(last=False)
     else:
@@ -208,6 +276,8 @@ def _check_references(schema: dict[str, Json]) -> None:
     for path, node in nodes:
         if isinstance(node.get("$id"), str) and node is not schema:
             raise MalformedData(path_text((*path, "$id")), "only the whole schema can have an $id")
+        if isinstance(node.get("$schema"), str) and node is not schema:
+            raise MalformedData(path_text((*path, "$schema")), "only the whole schema can have a $schema")
         for word in ("$ref", "$dynamicRef"):
             target = node.get(word)
             if not isinstance(target, str):

@@ -136,3 +136,35 @@ def test_all_problems_of_the_parameters_are_in_one_error() -> None:
 def test_a_result_of_another_type_or_size_is_refused(result) -> None:
     with pytest.raises(ResultInvalid):
         check_result(WEATHER, "weather/forecast", result, 100)
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_references_that_multiply_are_a_problem_of_the_value(marked) -> None:
+    schema: dict = {"$defs": {"a0": {"type": "string"}}, "$ref": "#/$defs/a8"}
+    if marked:
+        schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    for n in range(1, 9):
+        schema["$defs"][f"a{n}"] = {"allOf": [{"$ref": f"#/$defs/a{n - 1}"}] * 10}
+    (problem,) = problems(schema, "text")
+    assert "refers to itself too often" in problem.message
+
+
+def test_a_tree_with_two_ways_at_each_step_is_a_problem_of_the_value() -> None:
+    both = [{"properties": {"n": {"$ref": "#"}}}] * 2
+    value: dict = {}
+    for _ in range(40):
+        value = {"n": value}
+    (problem,) = problems({"type": "object", "allOf": both}, value)
+    assert "refers to itself too often" in problem.message
+
+
+def test_a_long_list_of_what_is_referred_to_is_checked_to_its_end() -> None:
+    schema = {"$defs": {"row": {"type": "integer"}}, "items": {"$ref": "#/$defs/row"}}
+    assert problems(schema, list(range(15_000))) == []
+    (problem,) = problems(schema, [*range(15_000), "x"])
+    assert problem.path == (15_000,)
+
+
+def test_a_part_of_a_schema_cannot_choose_another_draft() -> None:
+    with pytest.raises(MalformedData, match="only the whole schema"):
+        problems({"properties": {"a": {"$schema": "http://json-schema.org/draft-07/schema#"}}}, {})
