@@ -85,12 +85,14 @@ class ReadyQueue:
     def _compact(self, protocol: str) -> None:
         heap = self._heaps[protocol]
         if len(heap) > 64 and len(heap) > 2 * self._waiting[protocol]:
-            heap[:] = [item for item in heap if self._current(item)]
+            heap[:] = [item for item in heap if self._current(item, protocol)]
             heapq.heapify(heap)
 
-    def _current(self, item: tuple[int, int, TaskKey]) -> bool:
+    def _current(self, item: tuple[int, int, TaskKey], protocol: str) -> bool:
         entry = self._entries.get(item[2])
-        return entry is not None and (-entry.priority, entry.arrival) == item[:2]
+        if entry is None or entry.protocol != protocol:
+            return False
+        return (-entry.priority, entry.arrival) == item[:2]
 
     def first(self, protocols: Iterable[str]) -> ReadyEntry | None:
         """The task that is next among those of these protocols; it stays."""
@@ -99,7 +101,7 @@ class ReadyQueue:
             heap = self._heaps.get(protocol)
             if heap is None:
                 continue
-            while heap and not self._current(heap[0]):
+            while heap and not self._current(heap[0], protocol):
                 heapq.heappop(heap)
             if heap and (best is None or heap[0] < best):
                 best = heap[0]

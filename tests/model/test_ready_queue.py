@@ -85,6 +85,15 @@ def test_a_changed_priority_keeps_the_place_among_equals():
     assert order == ["a", "b", "c"]
 
 
+def test_a_task_that_comes_back_with_another_protocol_waits_for_that_only():
+    queue = ReadyQueue()
+    queue.put(entry(key("a"), protocol="python/v1"))
+    queue.put(entry(key("b"), protocol="python/v1"))
+    queue.put(entry(key("a"), attempt=1, protocol="echo/v1"))
+    assert queue.first(["python/v1"]).key == key("b")
+    assert queue.first(["echo/v1"]).key == key("a")
+
+
 def test_an_older_attempt_does_not_come_back_with_another_priority():
     queue = ReadyQueue()
     queue.put(entry(key("a"), attempt=2))
