@@ -22,6 +22,7 @@ from gleitzeitd.errors import (
     ParameterInvalid,
     ProviderOverloaded,
     WorkflowInvalid,
+    WorkflowNotFound,
 )
 from gleitzeitd.events import Event
 from gleitzeitd.events import dependency_resolver as d
@@ -30,15 +31,23 @@ from gleitzeitd.events import provider as v
 from gleitzeitd.mcp_serve import answers
 from gleitzeitd.mcp_serve.answers import Answer
 from gleitzeitd.mcp_serve.catalogue import Catalogue
-from gleitzeitd.mcp_serve.tools import NAME_LIMIT, Tool, WorkflowTool
+from gleitzeitd.mcp_serve.tools import NAME_LIMIT as TOOL_NAME_LIMIT
+from gleitzeitd.mcp_serve.tools import Tool, WorkflowTool
+from gleitzeitd.model.names import NAME_LIMIT, is_identifier
 from gleitzeitd.model.problem import Problem
 from gleitzeitd.plain import Json, did_you_mean
+from gleitzeitd.providers.schema import not_json
 from gleitzeitd.providers.schema import problems as broken
 
 Report = Callable[[float, float, str], Awaitable[None]]
 """Told how far a call is: what is done, of what in all, and in words."""
 
-_HANDLE: dict[str, Json] = {"type": "string", "description": "As the call has answered it."}
+_HANDLE: dict[str, Json] = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": NAME_LIMIT,
+    "description": "As the call has answered it.",
+}
 OWN: Mapping[str, tuple[str, dict[str, Json]]] = {
     answers.RESULT: (
         "Wait for a workflow that a call has started, and get its result, or that of one of its tasks.",
@@ -136,7 +145,9 @@ class Calls:
     async def answer(self, name: str, arguments: dict[str, Json], host: str, report: Report) -> Answer:
         """Call the tool of this name for the host of this name and version; errors are answers as well."""
         try:
-            if self._waiting >= self.settings.at_once:
+            # Whoever wants to know how calls stand, or to end some, is heard all the same.
+            quick = name in (answers.STATUS, answers.CANCEL)
+            if self._waiting >= self.settings.at_once and not quick:
                 raise ProviderOverloaded(f"{self._waiting} calls are being waited for: try again later")
             self._waiting += 1
             try:
@@ -158,7 +169,7 @@ class Calls:
         if forbidden is not None:
             self._tell(f"refused: {forbidden}")
             return NotPermitted(forbidden)
-        name = name[: 2 * NAME_LIMIT]
+        name = name[: 2 * TOOL_NAME_LIMIT]
         return MethodNotSupported(f"there is no tool {name!r}{did_you_mean(name, [*tools, *OWN])}")
 
     # --- workflows and methods ----------------------------------------------------------------
@@ -206,10 +217,14 @@ class Calls:
     # --- our own ------------------------------------------------------------------------------
 
     async def _own(self, name: str, arguments: dict[str, Json], report: Report) -> Answer:
+        if stray := not_json(arguments):
+            return _invalid(name, [Problem(path=stray[0], message=f"{stray[1]} is no JSON")])
         found = broken(own_schema(name), arguments)
         if found:
             return _invalid(name, [Problem(path=one.path, message=one.message) for one in found])
         workflow_id = str(arguments["workflow_id"])
+        if not is_identifier(workflow_id):
+            raise WorkflowNotFound(f"{workflow_id!r}: no workflow has such an id")
         workflow = await self._permitted(workflow_id)
         if name == answers.STATUS:
             return answers.standing(workflow, (await self._client.progress(workflow_id)).counts)

@@ -115,6 +115,41 @@ async def test_a_hub_that_goes_leaves_a_handle_whether_or_not_it_has_answered(
         assert answer.content["error"]["code"] == AnswerTimeout.code
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"workflow_id": "../../etc"}, "WORKFLOW_NOT_FOUND"),
+        ({"workflow_id": "w" * 100_000}, "workflow_id: expected at most 200 characters"),
+        ({"workflow_id": "w", "wait_seconds": float("nan")}, "wait_seconds: nan is no JSON"),
+        ({"workflow_id": "\ud800"}, "workflow_id: text with half a surrogate pair is no JSON"),
+    ],
+)
+async def test_what_cannot_be_meant_is_refused_before_anybody_is_asked(arguments: Any, said: str) -> None:
+    client = Silent(accepts=True)
+    calls = Calls(client, Catalogue([], AllowList(), client, lambda _: None), Settings(), lambda _: None)
+
+    async def report(*_: Any) -> None: ...
+
+    answer = await calls.answer("gleitzeit_result", arguments, "host", report)
+    assert answer.failed
+    assert said in answer.text
+
+
+@pytest.mark.parametrize("name", ["gleitzeit_status", "gleitzeit_cancel"])
+async def test_many_calls_that_wait_keep_nobody_from_ending_one(name: str) -> None:
+    client = Silent(accepts=True)
+    catalogue = Catalogue([], AllowList(), client, lambda _: None)
+    calls = Calls(client, catalogue, Settings(at_once=0), lambda _: None)
+
+    async def report(*_: Any) -> None: ...
+
+    assert "no answer" in (await calls.answer(name, {"workflow_id": "w"}, "host", report)).text
+    assert (
+        "try again later"
+        in (await calls.answer("gleitzeit_result", {"workflow_id": "w"}, "host", report)).text
+    )
+
+
 def test_our_own_tools_have_schemas_that_can_be_checked() -> None:
     for name in OWN:
         check_schema(own_schema(name))
