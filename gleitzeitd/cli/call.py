@@ -20,7 +20,7 @@ import click
 from gleitzeitd.cli.board import Board
 from gleitzeitd.cli.connection import Session, working
 from gleitzeitd.cli.inputs import parse_parameters
-from gleitzeitd.cli.options import command, connection_options
+from gleitzeitd.cli.options import SecondsRange, command, connection_options
 from gleitzeitd.cli.outcome import essence
 from gleitzeitd.cli.progress import Lines, Silent, change_line
 from gleitzeitd.cli.reporting import FAILED, report
@@ -85,7 +85,7 @@ class _Wanted:
 @click.option("--protocol", metavar="PROTOCOL", default="", help="With its version, as llm/v2.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(*WORKFLOW_TIMEOUT_RANGE),
+    type=SecondsRange(*WORKFLOW_TIMEOUT_RANGE),
     metavar="SECONDS",
     help="From now to the end; then the call has failed.",
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gleitzeitd.cli.options import Options, command, json_option
+from gleitzeitd.cli.options import Options, SecondsRange, command, json_option
 from gleitzeitd.cli.reporting import FAILED
 from gleitzeitd.cli.show import as_json, plural, printable, style
 from gleitzeitd.errors import ConfigError
@@ -26,7 +26,7 @@ _COLOURS: dict[str, dict[str, Json]] = {
 }
 
 
-_above_zero = click.FloatRange(min=0, min_open=True)
+_above_zero = SecondsRange(min=0, min_open=True)
 
 
 @command("conform")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from gleitzeitd.cli.connection import Session, online, say_where
-from gleitzeitd.cli.options import command, connection_options
+from gleitzeitd.cli.options import SecondsRange, command, connection_options
 from gleitzeitd.cli.reporting import FAILED
 from gleitzeitd.cli.show import Column, as_json, echo_lines, plural, table, terminal_width
 from gleitzeitd.errors import AnswerTimeout, GleitzeitError
@@ -31,7 +31,7 @@ UNANSWERED = (
 @click.option(
     "--timeout",
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=SecondsRange(min=0),
     help="With --wait: how long; then the exit code is 1, and it goes on draining.",
 )
 @click.option("--undo", is_flag=True, help="Have it take work again.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -107,8 +108,8 @@ def _content(path: str, schema: Mapping[str, Json]) -> Json:
 def _value(text: str, kind: Json) -> Json:
     """JSON, if it is that and of the declared type; the text itself, if not."""
     try:
-        value = json.loads(text, parse_constant=_refuse)
-    except ValueError:
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError):
         return text
     kinds = kind if isinstance(kind, list) else [kind] if kind else list(_KINDS)
     return value if any(_is(value, each) for each in kinds) else text
@@ -120,6 +121,13 @@ def _is(value: object, kind: str) -> bool:
     if kind == "integer" and isinstance(value, float):
         return value.is_integer()
     return isinstance(value, _KINDS.get(kind, ()))
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text} is too large")
+    return value
 
 
 def _refuse(constant: str) -> Json:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gleitzeitd.cli.connection import Session, working
-from gleitzeitd.cli.options import Options, command, connection_options
+from gleitzeitd.cli.options import Options, SecondsRange, command, connection_options
 from gleitzeitd.cli.show import plural
 from gleitzeitd.errors import ConfigError
 
@@ -45,7 +45,7 @@ ANSWER_SECONDS = 10.0
 @click.option(
     "--patience",
     metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
+    type=SecondsRange(min=0, min_open=True),
     default=30.0,
     help="How long a call is waited for before it answers with a handle; 30 by default.",
 )

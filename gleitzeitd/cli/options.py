@@ -7,6 +7,7 @@ that has one. All of these options are understood before and after the name of a
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import re
 import tomllib
@@ -30,6 +31,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def _say(text: str) -> None:
     click.echo(text, err=True)
+
+
+class SecondsRange(click.FloatRange):
+    """Seconds on a command line; NaN, which no comparison finds, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Raises click.BadParameter."""
+        seconds = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail("nan is no number of seconds", param, ctx)
+        return seconds
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ import click
 
 from gleitzeitd.cli.connection import Session, working
 from gleitzeitd.cli.inputs import parse_inputs
-from gleitzeitd.cli.options import Options, command, connection_options
+from gleitzeitd.cli.options import Options, SecondsRange, command, connection_options
 from gleitzeitd.cli.outcome import last_line, outcome_lines
 from gleitzeitd.cli.reporting import FAILED, FileRefused, line_of, located
 from gleitzeitd.cli.show import as_json, duration, plural
@@ -92,7 +92,7 @@ def prepare(path: str, inputs: tuple[str, ...], workflow_id: str | None) -> Prep
 @_id_option
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=SecondsRange(min=0, min_open=True),
     metavar="SECONDS",
     help="Stop waiting after so long.",
 )

@@ -22,6 +22,8 @@ from gleitzeitd.plain import Json
         ("integer", "true", "true"),
         ("number", "1.5", 1.5),
         ("number", "NaN", "NaN"),
+        ("number", "1e999", "1e999"),
+        (None, "[" * 100_000, "[" * 100_000),
         ("boolean", "true", True),
         ("boolean", "yes", "yes"),
         ("array", "[1, 2]", [1, 2]),

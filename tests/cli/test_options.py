@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from gleitzeitd.cli.options import Options, command, connection_options
+from gleitzeitd.cli.options import Options, SecondsRange, command, connection_options
 from gleitzeitd.errors import ConfigError
 from tests.cli.fake_client import runner
 
@@ -110,3 +110,10 @@ def test_a_token_that_a_person_may_not_read_is_an_error_unless_he_has_named_the_
         options.secret()
     options.hub_urls = ["http://localhost:9000"]
     assert options.secret() is None
+
+
+@pytest.mark.parametrize("text", ["nan", "NaN", "-nan"])
+def test_what_is_no_number_is_no_number_of_seconds(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="seconds"):
+        SecondsRange(min=0).convert(text, None, None)
+    assert SecondsRange(min=0).convert("1.5", None, None) == 1.5
