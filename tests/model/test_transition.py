@@ -317,6 +317,14 @@ def test_a_task_that_must_not_run_twice_fails_if_it_ran_when_it_was_lost(before,
 # --- cancelling -----------------------------------------------------------------------------------
 
 
+def test_a_workflow_whose_tasks_have_all_ended_cannot_be_cancelled_any_more():
+    ledger = Ledger(accept(graph=LONE), ready("a"), grant("a"), start("a"), complete("a"))
+    outcome = ledger(CANCEL)
+    assert (outcome.status, outcome.message) == ("stale", "all tasks of the workflow have ended already")
+    assert ledger.statuses(end()) == ["ok"]
+    assert ledger.workflow.state is WorkflowState.COMPLETED
+
+
 def test_cancelling_ends_what_waits_and_names_what_is_held():
     ledger = Ledger(accept(graph={"a": [], "b": [], "c": ["a"]}), ready("a", "b"), grant("a"))
     outcome = ledger(CANCEL)

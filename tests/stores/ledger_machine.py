@@ -443,6 +443,8 @@ class LedgerMachine(RuleBasedStateMachine):
             self.ask(change, Status.MISSING)
         elif model.state in (WorkflowState.COMPLETED, WorkflowState.FAILED):
             self.ask(change, STALE)
+        elif model.state is WorkflowState.RUNNING and all(t.state in ENDED for t in model.tasks.values()):
+            self.ask(change, STALE)
         else:
             first = model.state is WorkflowState.RUNNING
             held = [task for task in model.tasks.values() if task.state in HELD]

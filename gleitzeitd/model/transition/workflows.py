@@ -127,6 +127,9 @@ def _cancel_workflow(change: CancelWorkflow, rows: Rows, at: str) -> Outcome:
             status=Status.DUPLICATE if asked_again else Status.STALE,
             message=f"the workflow is {workflow.state.value} already",
         )
+    if workflow.state is WorkflowState.RUNNING and not workflow.open_tasks:
+        # There is nothing to cancel, and its end, which is about to be kept, says what came of it.
+        return Outcome(status=Status.STALE, message="all tasks of the workflow have ended already")
     if workflow.state is WorkflowState.CANCELLING:
         return Outcome(status=Status.DUPLICATE, cancel=_held(rows.open_tasks(change.workflow_id)))
     return _begin_to_cancel(rows, workflow, change.reason, at)
