@@ -67,6 +67,8 @@ _TICK = "request"
 _HAND_BACK = "hand back"
 _STARTS = "starts"
 TICK_SECONDS = 1.0
+KEPT_FREE = 8
+"""Of so many slots one is kept free of each protocol, if there are others."""
 UNWANTED_LIMIT = 1000
 """Attempts remembered that were cancelled before they had come; the oldest are forgotten."""
 
@@ -126,6 +128,9 @@ class ExecutionEngine(Machine):
         free = max(self.settings.slots - len(self._runs), 0)
         waiting = {name: len(attempts) for name, attempts in self._waiting.items()}
         room, calls = self._room.left(waiting), self._room.calls(waiting)
+        if len(room) > 1:  # a provider that hangs must not take the slots of all others with it
+            most = self.settings.slots - self.settings.slots // KEPT_FREE
+            room = {name: min(left, max(most - calls.get(name, 0), 0)) for name, left in room.items()}
         if not always and not self._offer.is_outdated(free, room):
             return []
         self._offer = Offer(free, room)

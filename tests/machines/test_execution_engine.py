@@ -231,6 +231,13 @@ def test_slots_and_room_are_offered_when_little_is_known_of_them_and_every_secon
     d << tells(q.RequestNextTask(slots=2, room={ECHO: 1}, received={QUEUE: 4}))
 
 
+def test_a_protocol_leaves_slots_to_others_if_there_are_any():
+    d = engine(provider(capacity=99), slots=16)
+    d.expire("request") << SetTimer("request", 1.0) << tells(q.RequestNextTask(slots=16, room={ECHO: 99}))
+    d.receive(provider(name="p2", protocol="python/v1", capacity=4), source="hub")
+    d.settle() << tells(q.RequestNextTask(slots=16, room={ECHO: 14, "python/v1": 4}))
+
+
 def test_what_arrives_is_told_even_if_as_much_ended_meanwhile():
     d = calling()
     d.settle().silent()
