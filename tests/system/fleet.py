@@ -30,6 +30,8 @@ WORKER_PACKAGES = (
     "gleitzeit-provider-python",
     "gleitzeit-provider-shell",
 )
+OPTIONAL = {"gleitzeit-provider-grpc", "gleitzeit-provider-mcp"}
+"""What the metapackage does not bring."""
 WORKER_PROVIDERS = ("echo", "python", "shell")
 
 
@@ -78,8 +80,9 @@ def at_once(do: Callable[[Item], Any], items: Iterable[Item]) -> None:
 
 
 def install_all(host: Host, packages: Path) -> None:
-    """Everything on one host, as somebody does who tries it out."""
-    host.apt("install", *host.copy_packages(packages))
+    """A whole system on one host, as somebody does who tries it out."""
+    names = {file.name.partition("_")[0] for file in packages.glob("*.deb")} - OPTIONAL
+    host.apt("install", *host.copy_packages(packages, *sorted(names)))
 
 
 def install_worker(host: Host, packages: Path) -> None:

@@ -8,6 +8,8 @@ from tests.system.host import EXAMPLES
 
 def test_the_example_of_mcp_runs_in_the_unit_with_the_sdk_of_its_package(fleet: Fleet) -> None:
     hub = fleet.hub
+    hub.apt("install", *hub.copy_packages(fleet.packages, "gleitzeit-provider-mcp"))
+    hub.wait_active("gleitzeit-provider@mcp.service")
     done = hub.asked("run", f"{EXAMPLES}/mcp.yaml")
     assert done["status"] == "completed", done
     assert done["tasks"]["product"]["result"]["result"] == 42
