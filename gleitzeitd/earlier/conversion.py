@@ -5,6 +5,7 @@ Whatever nobody has taken in the end is left out, and is said to be: nothing get
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ WIDTH = 100
 UNKNOWN = "nothing is known of it"
 _SHOWN = 60
 _SECRET = ("key", "token", "password", "secret", "credential")
+_USER = re.compile(r"//[^/?#\s]*@")
+"""Who speaks with a server, with a password, in an address."""
 
 Keys = tuple[str, ...]
 
@@ -142,5 +145,5 @@ def _shown(path: str, value: Json) -> str:
     if any(word in path.lower() for word in _SECRET):
         return ""
     text = ("true" if value else "false") if isinstance(value, bool) else str(value)
-    text = " ".join(text.split())
+    text = _USER.sub("//", " ".join(text.split()))
     return f" = {text}" if len(text) <= _SHOWN and text.isprintable() else ""

@@ -50,3 +50,8 @@ def test_a_file_has_tables_of_lists_and_says_what_is_missing() -> None:
     assert text.startswith("# About\n# it.\n\n[provider]\nn = 1\n\n[[provider.servers]]\n")
     assert all(len(line) <= 100 for line in text.splitlines())
     assert "# - a.b = c d: word" in text
+
+
+def test_a_password_in_an_address_is_not_repeated() -> None:
+    said = str(LeftOut(path="redis_url", value="redis://me:geheim@host:6379/0", why="unused"))
+    assert said == "redis_url = redis://host:6379/0: unused"
