@@ -27,9 +27,9 @@ ORDER = (
     "test_reload",
     "test_hub_restart",
     "test_killed_units",
-    "test_mcp",
     "test_upgrade",
     "test_backup",
+    "test_mcp",
     "test_packages",
 )
 

@@ -139,6 +139,13 @@ def release() -> str:
     return os.environ.get("GLEITZEIT_SYSTEM_RELEASE", "trixie")
 
 
+def _engines(hub: Host) -> set[str]:
+    """The hosts whose engines the hub knows."""
+    return {
+        str(each["hostname"]) for each in hub.components() if each["component_type"] == "execution_engine"
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
     """Three hosts with our packages, at work."""
@@ -175,6 +182,8 @@ class Fleet:
                 lambda host: open_hub(host) if host is hub else join(host, token, hub.name),
                 hosts.all,
             )
+            names = {host.name for host in hosts.all}
+            hub.wait_until("all hosts have joined", lambda: _engines(hub) == names, within=20)
         return cls(hosts=hosts, packages=packages, first_run_seconds=took, first_run_id=ran["workflow_id"])
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from tests.system.fleet import Fleet
+from tests.system.fleet import Pair
 from tests.system.host import EXAMPLES
 
 
-def test_the_example_of_mcp_runs_in_the_unit_with_the_sdk_of_its_package(fleet: Fleet) -> None:
-    hub = fleet.hub
-    hub.apt("install", *hub.copy_packages(fleet.packages, "gleitzeit-provider-mcp"))
+def test_the_example_of_mcp_runs_in_the_unit_with_the_sdk_of_its_package(pair: Pair) -> None:
+    hub = pair.hosts.hub
+    hub.apt("install", *hub.copy_packages(pair.packages, "gleitzeit-provider-mcp"))
     hub.wait_active("gleitzeit-provider@mcp.service")
     done = hub.asked("run", f"{EXAMPLES}/mcp.yaml")
     assert done["status"] == "completed", done
