@@ -21,7 +21,8 @@ class Offer:
     """The free slots, and the room for calls, that an engine has told of; and what of it is used up since.
 
     To whoever was told, all that has come since is still there, though it may have ended: what is left for
-    him grows only with the next telling. While he knows of half of what there is, that can wait.
+    him grows only with the next telling. While he knows of half of the slots, and of nearly all room, that
+    can wait.
     """
 
     free: int
@@ -34,10 +35,11 @@ class Offer:
             self.room[protocol] -= 1
 
     def is_outdated(self, free: int, room: Mapping[str, int]) -> bool:
-        """Whether there is less than was told, or more than twice as much, or a protocol more or less."""
+        """Whether there is less than was told, or much more of it, or a protocol more or less."""
         if self.room.keys() != room.keys() or not self.free <= free <= 2 * self.free:
             return True
-        return any(not self.room[name] <= left <= 2 * self.room[name] for name, left in room.items())
+        # Room is shared: calls that have ended, and are not told of, are missing to other engines.
+        return any(not self.room[name] <= left <= self.room[name] + left // 16 for name, left in room.items())
 
 
 @dataclass(slots=True)

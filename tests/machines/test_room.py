@@ -41,3 +41,9 @@ def test_a_task_of_a_protocol_without_room_takes_its_slot_only():
     offer = Offer(4, {A: 4})
     offer.take(B)
     assert (offer.free, offer.room) == (3, {A: 4})
+
+
+def test_of_little_room_every_call_that_ends_is_told():
+    assert Offer(99, {A: 3}).is_outdated(99, {A: 4})
+    assert not Offer(99, {A: 500}).is_outdated(99, {A: 510})
+    assert Offer(99, {A: 450}).is_outdated(99, {A: 510})

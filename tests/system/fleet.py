@@ -139,11 +139,10 @@ def release() -> str:
     return os.environ.get("GLEITZEIT_SYSTEM_RELEASE", "trixie")
 
 
-def _engines(hub: Host) -> set[str]:
-    """The hosts whose engines the hub knows."""
-    return {
-        str(each["hostname"]) for each in hub.components() if each["component_type"] == "execution_engine"
-    }
+def _have_joined(hub: Host, hosts: Hosts) -> bool:
+    """Whether the hub knows the engine and the providers of every worker."""
+    known = [str(each["hostname"]) for each in hub.components()]
+    return all(known.count(worker.name) > len(WORKER_PROVIDERS) for worker in hosts.workers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,8 +181,7 @@ class Fleet:
                 lambda host: open_hub(host) if host is hub else join(host, token, hub.name),
                 hosts.all,
             )
-            names = {host.name for host in hosts.all}
-            hub.wait_until("all hosts have joined", lambda: _engines(hub) == names, within=20)
+            hub.wait_until("all hosts have joined", lambda: _have_joined(hub, hosts), within=20)
         return cls(hosts=hosts, packages=packages, first_run_seconds=took, first_run_id=ran["workflow_id"])
 
 
