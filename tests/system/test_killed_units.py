@@ -31,31 +31,44 @@ def test_every_unit_survives_being_killed_and_three_that_hang_are_restarted(flee
     units.sort(key=lambda each: each[0] is hub and "provider@" in each[1])
     with ThreadPoolExecutor(max_workers=4) as pool:
         restarted = pool.submit(hang, hub, hanging)
-        killed = [pool.submit(kill_in_the_middle, hub, *each) for each in units if each not in hanging]
+        killed = [
+            pool.submit(kill_in_the_middle, hub, host, victims)
+            for host in (one, hub)
+            for victims in pairs(
+                [unit for each, unit in units if each is host and (each, unit) not in hanging]
+            )
+        ]
         made = [restarted.result(), *(each.result() for each in killed)]
         list(pool.map(hub.wait_completed, made))
     failed = {host.name: host.failed() for host in fleet.hosts.all}
     assert not any(failed.values()), failed
 
 
-def kill_in_the_middle(hub: Host, host: Host, unit: str) -> str:
+def pairs(units: Sequence[str]) -> list[Sequence[str]]:
+    """Two and two of them; the last may be alone."""
+    return [units[first : first + 2] for first in range(0, len(units), 2)]
+
+
+def kill_in_the_middle(hub: Host, host: Host, units: Sequence[str]) -> str:
     """The workflow that runs meanwhile."""
     made = hub.submit(new_id(f"killed-{host.name}"), busy(18, 0.5))
-    say(f"  {unit} on {host.name} is back", kill(host, unit))
+    before = {unit: host.property(unit, "InvocationID") for unit in units}
+    begun = time.monotonic()
+    host.systemctl("kill", "--signal=KILL", *units)
+    for unit in units:
+        wait_for_another_process(host, unit, before[unit])
+        say(f"  {unit} on {host.name} is back", time.monotonic() - begun)
     return made
 
 
-def kill(host: Host, unit: str) -> float:
-    """Kill the unit; seconds until it runs again, as another process."""
-    before = host.property(unit, "InvocationID")
-    begun = time.monotonic()
-    host.systemctl("kill", "--signal=KILL", unit)
+def wait_for_another_process(host: Host, unit: str, before: str) -> None:
+    """Until it runs in another invocation."""
 
     def is_back() -> bool:
-        return host.property(unit, "InvocationID") != before and host.is_active(unit)
+        state = host.said("systemctl", "show", "--value", "--property=InvocationID,ActiveState", unit).split()
+        return before not in state and "active" in state
 
     host.wait_until(f"{unit} runs again", is_back, within=20, unit=unit)
-    return time.monotonic() - begun
 
 
 def hang(hub: Host, victims: Sequence[Unit]) -> str:
