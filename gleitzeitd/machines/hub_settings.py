@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from gleitzeitd.bounds import bounded
 from gleitzeitd.record import record
 
@@ -16,6 +18,10 @@ class Settings:
     """0: any free one."""
     allowed_origins: tuple[str, ...] = ()
     """Origins (``https://example.org``) whose web pages may connect, besides the hub's own; ``*`` is any."""
+    client_certificates: Literal["off", "optional", "required"] = "off"
+    """Whether components show a certificate of security.ca_file: off, they are not asked; optional, one that
+    is shown has to be good; required, who shows none is refused. It has to be for the component's id or host.
+    With any but off, the hub needs a certificate of its own."""
     heartbeat_interval: float = bounded(1.0, above=0, most=60, unit="seconds")
     """Between two heartbeats."""
     dead_after: float = bounded(3.0, above=0, most=300, unit="seconds")

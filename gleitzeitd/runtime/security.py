@@ -27,6 +27,14 @@ class SecuritySettings:
     """The file with the token that hubs ask for. The systemd credential token and the variable
     GLEITZEIT_TOKEN come before it. If it is empty, that is /etc/gleitzeit/token, where it can be read.
     Without a token a hub serves its own host only."""
+    certificate_file: str = ""
+    """The certificate (PEM, with those between it and the CA) that is shown. A hub that has one speaks TLS; a
+    component shows its own to hubs that ask. The systemd credential certificate comes before it."""
+    key_file: str = ""
+    """Its private key, if that is not in the same file. The systemd credential key comes before it."""
+    ca_file: str = ""
+    """The CA (PEM) whose certificates are trusted. If it is empty, components trust those that this host
+    does. The systemd credential ca comes before it."""
 
 
 def find_token(token_file: str, environment: Mapping[str, str], installed: Path = TOKEN_FILE) -> str | None:
