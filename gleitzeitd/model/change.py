@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gleitzeitd.errors import ErrorInfo
+from gleitzeitd.model.audit import Actor, AuditNote, AuditRecord
 from gleitzeitd.model.ledger import (
     Attempt,
     Deadline,
@@ -58,6 +59,8 @@ class AcceptWorkflow(Change):
     inputs: dict[str, Json]
     correlation_id: str
     fence: Fence
+    by: Actor | None = None
+    """Who wants it; None: the ledger itself, and it is not in the audit."""
 
 
 @record
@@ -150,6 +153,8 @@ class ResolveTask(Change):
     attempt: int = 0
     """The one that is judged; 0: whichever is unknown now."""
     result: Json = None
+    by: Actor | None = None
+    """Who wants it; None: the ledger itself, and it is not in the audit."""
 
 
 @record
@@ -175,6 +180,8 @@ class CancelWorkflow(Change):
 
     workflow_id: WorkflowId
     reason: str
+    by: Actor | None = None
+    """Who wants it; None: the ledger itself, and it is not in the audit."""
 
 
 @record
@@ -182,6 +189,8 @@ class DeleteWorkflow(Change):
     """It has ended, and nothing of it is kept."""
 
     workflow_id: WorkflowId
+    by: Actor | None = None
+    """Who wants it; None: the ledger itself, and it is not in the audit."""
 
 
 @record
@@ -191,6 +200,15 @@ class ChangePriority(Change):
     workflow_id: WorkflowId
     task_ids: list[TaskId]
     priority: int
+    by: Actor | None = None
+    """Who wants it; None: the ledger itself, and it is not in the audit."""
+
+
+@record
+class NoteAudit(Change):
+    """Record what was done or refused elsewhere."""
+
+    notes: list[AuditNote]
 
 
 @record
@@ -219,3 +237,5 @@ class Outcome:
     """Attempts that engines have to end."""
     deadlines: list[tuple[Deadline, float]] = field(default_factory=list)
     """What is waited for from now on, and for how many seconds."""
+    audited: list[AuditRecord] = field(default_factory=list)
+    """What was added to the audit."""

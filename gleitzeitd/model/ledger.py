@@ -22,6 +22,7 @@ from enum import IntFlag, StrEnum
 from typing import NamedTuple, Protocol
 
 from gleitzeitd.errors import ErrorInfo
+from gleitzeitd.model.audit import AuditNote, AuditRecord
 from gleitzeitd.model.names import ComponentId, Role, Shard, TaskId, WorkflowId
 from gleitzeitd.model.retry import ONCE, RetryPolicy
 from gleitzeitd.model.workflow import NO_TIMEOUTS, OnLost, Priority, Timeouts
@@ -417,6 +418,10 @@ class Rows(Protocol):
 
     def append(self, fact: Fact) -> None:
         """Keep a feed entry."""
+        ...
+
+    def note(self, note: AuditNote, at: str) -> AuditRecord:
+        """Add to the audit, after its last record."""
         ...
 
     def delete_workflow(self, row: WorkflowRow, at: str) -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from gleitzeitd.model.audit import BEGINNING, AuditRecord
 from gleitzeitd.model.change import Change, Outcome
 from gleitzeitd.model.ledger import (
     Audience,
@@ -42,6 +43,37 @@ class ReadyEntry:
     workflow_id: WorkflowId
     correlation_id: str
     task: ReadyTask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditQuery:
+    """Which records of the audit are wanted; None: whichever."""
+
+    after: int = 0
+    """Only numbers over this."""
+    before: int | None = None
+    """Only numbers below this."""
+    newest_first: bool = False
+    since: str | None = None
+    """ISO 8601 UTC, as :meth:`Store.commit` was given it."""
+    subject: str | None = None
+    action: str | None = None
+    object: str | None = None
+    outcome: str | None = None
+    limit: int = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPage:
+    """Some records of the audit."""
+
+    records: list[AuditRecord] = field(default_factory=list)
+    last: int = 0
+    """The number of the last record that there is."""
+    horizon: int = 0
+    """Up to this number they are gone, for their age or since they were too many."""
+    anchor: str = BEGINNING
+    """The hash of the record with that number."""
 
 
 class Store(ABC):
@@ -140,8 +172,19 @@ class Store(ABC):
         """
 
     @abstractmethod
+    async def audit(self, query: AuditQuery) -> AuditPage:
+        """Records of the audit, in the order of their numbers, or the other way round."""
+
+    @abstractmethod
+    async def trim_audit(self, *, before: str, keep: int | None, limit: int) -> int:
+        """Let go of at most ``limit`` of the oldest records: of those from before ``before`` (ISO 8601 UTC;
+        empty is before all), and of those beyond the newest ``keep``; how many went. No other way leads out
+        of the audit. As with :meth:`sweep`, what is undone is done again.
+        """
+
+    @abstractmethod
     async def counts(self) -> dict[str, int]:
         """Workflows by status, for metrics; a status that none has is left out."""
 
 
-__all__ = ["OpenWorkflow", "ReadyEntry", "Recovered", "Store"]
+__all__ = ["AuditPage", "AuditQuery", "OpenWorkflow", "ReadyEntry", "Recovered", "Store"]

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from gleitzeitd.model.audit import BEGINNING, AuditNote, AuditRecord, recorded
 from gleitzeitd.model.change import Change, Outcome
 from gleitzeitd.model.ledger import (
     ENDED,
@@ -36,7 +37,7 @@ from gleitzeitd.model.ledger import (
 from gleitzeitd.model.names import SHARDS, Shard, TaskId, WorkflowId
 from gleitzeitd.model.transition import apply
 from gleitzeitd.plain import Json, from_plain
-from gleitzeitd.stores.base import OpenWorkflow, ReadyEntry, Recovered, Store
+from gleitzeitd.stores.base import AuditPage, AuditQuery, OpenWorkflow, ReadyEntry, Recovered, Store
 
 
 @dataclass(slots=True)
@@ -51,6 +52,9 @@ class _Tables:
     histories: dict[WorkflowId, list[Fact]] = field(default_factory=dict)
     deleted: dict[tuple[WorkflowId, str], str] = field(default_factory=dict)
     """When, by id and correlation id."""
+    audit: list[AuditRecord] = field(default_factory=list)
+    horizon: tuple[int, str] = (0, BEGINNING)
+    """Number and hash of the last record of the audit that is gone."""
 
     def forget(self, workflow_id: WorkflowId) -> None:
         """All that is kept of a workflow."""
@@ -74,6 +78,7 @@ class _Transaction(Rows):
         self._shards: dict[Shard, ShardRow] = {}
         self._values: dict[tuple[TaskKey, Value], Json] = {}
         self._facts: list[Fact] = []
+        self._audit: list[AuditRecord] = []
         # Only what was put is kept: a row that was read and altered is nobody's business.
         self._put_tasks: dict[TaskKey, TaskRow] = {}
         self._put_workflows: dict[WorkflowId, WorkflowRow] = {}
@@ -147,6 +152,12 @@ class _Transaction(Rows):
     def append(self, fact: Fact) -> None:
         self._facts.append(fact)
 
+    def note(self, note: AuditNote, at: str) -> AuditRecord:
+        before = (self._audit or self._tables.audit)[-1:]
+        number, head = (before[0].number, before[0].hash) if before else self._tables.horizon
+        self._audit.append(recorded(note, at, number + 1, head))
+        return self._audit[-1]
+
     def delete_workflow(self, row: WorkflowRow, at: str) -> None:
         workflow_id = row.workflow_id
         self.deleted.setdefault(workflow_id, {})[row.correlation_id] = at
@@ -174,6 +185,7 @@ class _Transaction(Rows):
         tables.values.update(self._values)
         for number, shard in self._put_shards.items():
             tables.shards[number] = shard
+        tables.audit += self._audit
         for fact in self._facts:
             tables.feeds[fact.shard].append(fact)
             tables.histories.setdefault(fact.workflow_id, []).append(fact)
@@ -336,6 +348,24 @@ class MemoryStore(Store):
             del deleted[key]
         return len(over)
 
+    async def audit(self, query: AuditQuery) -> AuditPage:
+        records = self._tables.audit
+        ordered = reversed(records) if query.newest_first else iter(records)
+        wanted = (one for one in ordered if _is_wanted(one, query))
+        number, head = self._tables.horizon
+        last = records[-1].number if records else number
+        return AuditPage(records=list(islice(wanted, query.limit)), last=last, horizon=number, anchor=head)
+
+    async def trim_audit(self, *, before: str, keep: int | None, limit: int) -> int:
+        records = self._tables.audit
+        surplus = 0 if keep is None else len(records) - keep
+        young = (place for place, one in enumerate(records) if one.at >= before)
+        gone = min(max(surplus, next(young, len(records))), limit, len(records))
+        if gone > 0:
+            self._tables.horizon = (records[gone - 1].number, records[gone - 1].hash)
+            del records[:gone]
+        return gone
+
     async def counts(self) -> dict[str, int]:
         found: dict[str, int] = {}
         for row in self._tables.workflows.values():
@@ -345,6 +375,22 @@ class MemoryStore(Store):
 
 def _place(row: WorkflowRow) -> tuple[str, str]:
     return (row.submitted_at, row.workflow_id)
+
+
+def _is_wanted(one: AuditRecord, query: AuditQuery) -> bool:
+    note = one.note
+    pairs = (
+        (query.subject, note.actor.subject),
+        (query.action, note.action),
+        (query.object, note.object),
+        (query.outcome, note.outcome.value),
+    )
+    return (
+        one.number > query.after
+        and (query.before is None or one.number < query.before)
+        and (query.since is None or one.at >= query.since)
+        and all(wanted is None or wanted == found for wanted, found in pairs)
+    )
 
 
 def _without_result(fact: Fact) -> Fact:

@@ -28,8 +28,8 @@ from gleitzeitd.model.ledger import Audience, Fact, OutputChunk, TaskRow, Workfl
 from gleitzeitd.model.names import SHARDS, Shard, TaskId, WorkflowId
 from gleitzeitd.model.transition import apply
 from gleitzeitd.plain import Json
-from gleitzeitd.stores import sqlite_deletion, sqlite_read
-from gleitzeitd.stores.base import OpenWorkflow, ReadyEntry, Recovered, Store
+from gleitzeitd.stores import sqlite_audit, sqlite_deletion, sqlite_read
+from gleitzeitd.stores.base import AuditPage, AuditQuery, OpenWorkflow, ReadyEntry, Recovered, Store
 from gleitzeitd.stores.sqlite_kept import Kept
 from gleitzeitd.stores.sqlite_rows import SqliteRows
 
@@ -193,7 +193,14 @@ class SqliteStore(Store):
         )
 
     async def sweep(self, rows: int, forget: str) -> int:
-        return await self._opened().sweep(rows, forget)
+        return await self._opened().tidy(partial(sqlite_deletion.sweep, rows=rows, forget=forget))
+
+    async def audit(self, query: AuditQuery) -> AuditPage:
+        return await self._opened().read(partial(sqlite_audit.page, query=query))
+
+    async def trim_audit(self, *, before: str, keep: int | None, limit: int) -> int:
+        trim = partial(sqlite_audit.trim, before=before, keep=keep, limit=limit)
+        return await self._opened().tidy(trim)
 
     async def counts(self) -> dict[str, int]:
         return await self._opened().read(sqlite_read.counts)
@@ -235,8 +242,8 @@ class _Opened:
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._reading, self._look, query)
 
-    async def sweep(self, rows: int, forget: str) -> int:
-        return await asyncio.get_running_loop().run_in_executor(self._writing, self._sweep, rows, forget)
+    async def tidy(self, step: Callable[[sqlite3.Connection], int]) -> int:
+        return await asyncio.get_running_loop().run_in_executor(self._writing, self._tidy, step)
 
     # --- in the threads ---------------------------------------------------------------------------
 
@@ -306,14 +313,14 @@ class _Opened:
         self._kept.trim()
         return outcomes
 
-    def _sweep(self, rows: int, forget: str) -> int:
+    def _tidy(self, step: Callable[[sqlite3.Connection], int]) -> int:
         assert self._writer is not None
         with (
             told(self._path, "written"),
             unhurried(self._writer, self._settings.synchronous),
             transaction(self._writer, "BEGIN IMMEDIATE"),
         ):
-            return sqlite_deletion.sweep(self._writer, rows, forget)
+            return step(self._writer)
 
     def _look(self, query: Callable[[sqlite3.Connection], T]) -> T:
         assert self._reader is not None

@@ -28,11 +28,14 @@ class Kept:
     shards: dict[Shard, ShardRow] = field(default_factory=dict)
     done: set[TaskKey] = field(default_factory=set)
     """Known to be DONE; that never changes."""
+    audit: list[tuple[int, str]] = field(default_factory=list)
+    """Number and hash of the audit's last record; nothing, if it was not read yet."""
 
     def clear(self) -> None:
         """What is needed is read again."""
         for each in (self.workflows, self.serials, self.heads, self.tasks, self.ids, self.shards, self.done):
             each.clear()
+        self.audit.clear()
 
     def trim(self) -> None:
         """After a commit: what was large is not needed again, and there is an end to what is kept."""

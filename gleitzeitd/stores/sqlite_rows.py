@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gleitzeitd.errors import ErrorInfo
+from gleitzeitd.model.audit import AuditNote, AuditRecord
 from gleitzeitd.model.ledger import (
     ENDED,
     Fact,
@@ -28,6 +29,7 @@ from gleitzeitd.model.names import Shard, TaskId, WorkflowId
 from gleitzeitd.model.retry import ONCE, RetryPolicy
 from gleitzeitd.model.workflow import NO_TIMEOUTS, OnLost, Timeouts
 from gleitzeitd.plain import Json, from_plain, to_plain
+from gleitzeitd.stores.sqlite_audit import Ending
 from gleitzeitd.stores.sqlite_kept import Kept
 
 POSITION_BITS = 20
@@ -216,6 +218,7 @@ class SqliteRows(Rows):
         self._put_values: dict[int, Json] = {}
         self._put_shards: dict[Shard, ShardRow] = {}
         self._facts: list[Fact] = []
+        self._audit = Ending(db, kept.audit)
 
     def task(self, key: TaskKey) -> TaskRow | None:
         row = self._tasks.get(key)
@@ -357,6 +360,9 @@ class SqliteRows(Rows):
     def append(self, fact: Fact) -> None:
         self._facts.append(fact)
 
+    def note(self, note: AuditNote, at: str) -> AuditRecord:
+        return self._audit.note(note, at)
+
     def delete_workflow(self, row: WorkflowRow, at: str) -> None:
         workflow_id = row.workflow_id
         serial = self._serial(workflow_id)
@@ -389,6 +395,7 @@ class SqliteRows(Rows):
         if self._facts:
             write(_ADD_FACT, [self._fact_columns(fact) for fact in self._facts])
             self._facts.clear()
+        self._audit.flush()
 
     def _flush_workflows(self) -> None:
         counted, changed = [], []

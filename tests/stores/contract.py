@@ -10,6 +10,7 @@ from gleitzeitd.model.ledger import Attempt, Audience, OutputChunk, TaskState, W
 from gleitzeitd.model.names import Role, WorkflowId, shard_of
 from gleitzeitd.model.retry import Backoff, RetryPolicy
 from gleitzeitd.model.workflow import OnLost, Timeouts
+from tests.stores.audit_contract import AuditContract
 from tests.stores.deletion_contract import DeletionContract
 from tests.stores.ledger import (
     ALL,
@@ -55,7 +56,7 @@ def same_shard(count):
     return sorted(WorkflowId(f"w{n}") for n in range(count * 40) if shard_of(f"w{n}") == S)[:count]
 
 
-class StoreContract(DeletionContract):
+class StoreContract(DeletionContract, AuditContract):
     async def test_a_new_store_is_empty(self, store):
         assert await store.counts() == {}
         assert await store.workflow(W) is None
