@@ -12,45 +12,29 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gleitzeitd import errors
 from gleitzeitd.model.graph import find_cycles
+from gleitzeitd.model.limits import LIMITS, WorkflowLimits
 from gleitzeitd.model.names import NAME_LIMIT, TaskId, is_identifier
+from gleitzeitd.model.policy_reader import PolicyReader
 from gleitzeitd.model.problem import Problem
-from gleitzeitd.model.reference import PYTHON_SOURCE, find, in_shell_script, with_ids
-from gleitzeitd.model.retry import (
-    ATTEMPTS_LIMIT,
-    BASE_DELAY_RANGE,
-    BLOCK_ATTEMPTS,
-    MAX_DELAY_RANGE,
-    NOT_FAILURES,
-    ONCE,
-    Backoff,
-    RetryPolicy,
-)
-from gleitzeitd.model.table_reader import Path, TableReader, not_plain, shown
+from gleitzeitd.model.reference import PYTHON_SOURCE, Reference, cut, find, in_shell_script, with_ids
+from gleitzeitd.model.table_reader import Path, not_plain, shown
 from gleitzeitd.model.workflow import (
     INPUTS,
-    NO_TIMEOUTS,
     TASK_TIMEOUT_RANGE,
-    TASKS_LIMIT,
-    TIMEOUTS_RANGE,
     UNNAMED,
     WORKFLOW_TIMEOUT_RANGE,
     Input,
     OnLost,
     Priority,
     Task,
-    Timeouts,
     Workflow,
 )
 from gleitzeitd.model.workflow_schema import (
     INPUT_TYPES,
     METHOD_PATTERN,
-    PRIORITIES,
     PROTOCOL_PATTERN,
-    RETRY_KEYS,
     TASK_KEYS,
-    TIMEOUTS_KEYS,
     UNUSED,
     WORKFLOW_KEYS,
 )
@@ -60,6 +44,9 @@ from gleitzeitd.record import record
 _METHOD = re.compile(METHOD_PATTERN)
 _PROTOCOL = re.compile(PROTOCOL_PATTERN)
 _CYCLE_SHOWN = 20
+_TOGETHER = "put several into a table"
+_SEVERAL = "make several workflows of it"
+_BETWEEN = "put tasks between, of which each gathers some"
 _IN_SHELL = (
     "in a script it would become code; hand it over in env, argv or stdin. "
     "A '${' of the shell's own is written '$${'"
@@ -79,10 +66,10 @@ class Reading:
     """The document's ``id``, if it has one."""
 
 
-def read(document: Json) -> Reading:
+def read(document: Json, limits: WorkflowLimits = LIMITS) -> Reading:
     """Every problem of ``document`` in its order, or the workflow."""
-    reader = _Reader()
-    for path, message in not_plain(document):
+    reader = _Reader(limits)
+    for path, message in not_plain(document, limits):
         reader.problem(path, message)
     workflow = None if reader.count else reader.workflow(document)
     problems = reader.problems
@@ -119,11 +106,13 @@ class _Draft:
         return ("tasks", self.index)
 
 
-class _Reader(TableReader):
+class _Reader(PolicyReader):
     """Collects problems and warnings while it goes through one document."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: WorkflowLimits) -> None:
         super().__init__()
+        self.limits = limits
+        self.all_references = 0
         self.workflow_id: str | None = None
         self.inputs: dict[str, Input] = {}
         self.ids: dict[str, str] = {}
@@ -181,8 +170,13 @@ class _Reader(TableReader):
         return self.text(table, "version", ()) or ""
 
     def read_inputs(self, table: dict[str, Json]) -> dict[str, Input]:
-        found = {}
-        for name, spec in self.table(table.get("inputs"), ("inputs",)).items():
+        found: dict[str, Input] = {}
+        declared = self.table(table.get("inputs"), ("inputs",))
+        if self.too_many(
+            ("inputs",), "inputs", len(declared), self.limits.inputs, "put several into a table"
+        ):
+            return found
+        for name, spec in declared.items():
             path: Path = ("inputs", name)
             if not is_identifier(name):
                 self.problem(path, _no_identifier(name))
@@ -222,8 +216,7 @@ class _Reader(TableReader):
         if not isinstance(entries, list):
             self.problem(("tasks",), f"expected a list, found {describe(entries)}")
             return ()
-        if len(entries) > TASKS_LIMIT:
-            self.problem(("tasks",), f"{len(entries)} tasks; at most {TASKS_LIMIT} are possible")
+        if self.too_many(("tasks",), "tasks", len(entries), self.limits.tasks, _SEVERAL):
             return ()
         drafts = self.drafts(entries)
         tasks = []
@@ -326,7 +319,10 @@ class _Reader(TableReader):
     def declared_dependencies(self, draft: _Draft) -> None:
         for key in ("dependencies", "depends_on"):
             path = (*draft.path, key)
-            for index, word in enumerate(self.texts(draft.table, key, draft.path)):
+            words = self.texts(draft.table, key, draft.path)
+            if self.too_many(path, "dependencies", len(words), self.limits.dependencies, _BETWEEN):
+                continue
+            for index, word in enumerate(words):
                 if not isinstance(word, str):
                     continue
                 found = self.find_task(word, (*path, index), "unknown dependency", "")
@@ -341,28 +337,51 @@ class _Reader(TableReader):
         for path, message in found.problems:
             self.problem((*base, *path), message)
         draft.has_references = bool(found.references)
+        self.all_references += len(found.references)
+        if self.too_many(base, "references", len(found.references), self.limits.references, _BETWEEN):
+            return
+        if self.all_references > self.limits.all_references:
+            if self.all_references - len(found.references) <= self.limits.all_references:  # told once
+                most = self.limits.all_references
+                self.problem(base, f"more than {most} references are in the workflow up to here; {_SEVERAL}")
+            return
         for path, reference in found.references:
             where = (*base, *path)
             if in_shell_script(draft.protocol, draft.parameters, path):
-                self.problem(where, f"{reference.text}: {_IN_SHELL}")
+                self.problem(where, f"{cut(reference.text)}: {_IN_SHELL}")
+                continue
+            if len(reference.path) > self.limits.reference_steps:
+                self.long_reference(reference, where)
                 continue
             if reference.task == INPUTS:
                 name = str(reference.path[0]) if reference.path else ""
                 if reference.path and name not in self.inputs:
                     hint = self.suggest(name, self.inputs)
-                    self.problem(where, f"{reference.text}: the input {name!r} is not declared{hint}")
+                    self.problem(
+                        where, f"{cut(reference.text)}: the input {cut(name)!r} is not declared{hint}"
+                    )
                 continue
             task = self.find_task(
                 reference.task,
                 where,
-                f"{reference.text}: there is no task",
+                f"{cut(reference.text)}: there is no task",
                 "; a literal '${' is written '$${'",
             )
             if task == draft.id:
-                self.problem(where, f"{reference.text}: task {draft.id!r} cannot refer to itself")
+                self.problem(where, f"{cut(reference.text)}: task {draft.id!r} cannot refer to itself")
             elif task is not None:
                 draft.needed.setdefault(task, where)
                 draft.refers[task] = None
+
+        if len(draft.needed) > self.limits.dependencies and len(draft.refers) <= self.limits.references:
+            self.too_many(base, "dependencies", len(draft.needed), self.limits.dependencies, _BETWEEN)
+
+    def long_reference(self, reference: Reference, where: Path) -> None:
+        self.problem(
+            where,
+            f"{cut(reference.text)}: a path of {len(reference.path)} steps; at most "
+            f"{self.limits.reference_steps} are possible: take a part of the result, and go on in the task",
+        )
 
     def find_task(self, word: str, path: Path, missing: str, remark: str) -> str | None:
         if word in self.ambiguous:
@@ -384,75 +403,6 @@ class _Reader(TableReader):
             )
             place = graph[cycle[0]][cycle[1]]
             self.problem(place, f"circular dependencies: {' -> '.join(path_shown)}")
-
-    def retry(self, table: dict[str, Json], path: Path) -> RetryPolicy:
-        block = table.get("retry")
-        if block is None:
-            return ONCE
-        path = (*path, "retry")
-        block = self.table(block, path)
-        self.known_keys(block, RETRY_KEYS, path)
-        backoff = Backoff.EXPONENTIAL
-        if self.flag(block, "exponential_backoff", path, default=True) is False:
-            backoff = Backoff.FIXED
-        delay_key = "base_delay" if block.get("base_delay") is not None else "delay"
-        base = self.number(block, delay_key, path, BASE_DELAY_RANGE)
-        longest = self.number(block, "max_delay", path, MAX_DELAY_RANGE)
-        attempts = block.get("max_attempts")
-        if attempts is not None and (type(attempts) is not int or not 1 <= attempts <= ATTEMPTS_LIMIT):
-            message = f"expected a whole number from 1 to {ATTEMPTS_LIMIT}, found {shown(attempts)}"
-            self.problem((*path, "max_attempts"), message)
-            attempts = None
-        return RetryPolicy(
-            max_attempts=BLOCK_ATTEMPTS if attempts is None else attempts,
-            backoff=self.choice(block, "backoff", path, Backoff, backoff),
-            base_delay=ONCE.base_delay if base is None else base,
-            max_delay=ONCE.max_delay if longest is None else longest,
-            jitter=self.flag(block, "jitter", path, default=True),
-            on=self.error_names(block, "on", path),
-            never_on=self.error_names(block, "never_on", path),
-        )
-
-    def error_names(self, block: dict[str, Json], key: str, path: Path) -> tuple[str, ...]:
-        names = [name for name in self.texts(block, key, path) if isinstance(name, str)]
-        if block.get(key) == []:
-            self.problem((*path, key), "expected at least one name of an error")
-        other = block.get("on") if key == "never_on" else None
-        for index, name in enumerate(names):
-            place = (*path, key, index)
-            if name not in errors.NAMES:
-                self.problem(place, f"unknown error {shown(name)}{self.suggest(name, errors.NAMES)}")
-            elif name in NOT_FAILURES:
-                self.warn(place, f"not used: {NOT_FAILURES[name]}")
-            elif isinstance(other, list) and name in other:
-                self.problem(place, f"{name} is in on, too")
-        return tuple(dict.fromkeys(names))
-
-    def timeouts(self, table: dict[str, Json], path: Path) -> Timeouts:
-        if table.get("timeouts") is None:
-            return NO_TIMEOUTS
-        path = (*path, "timeouts")
-        block = self.table(table["timeouts"], path)
-        self.known_keys(block, TIMEOUTS_KEYS, path)
-        found = {key: self.number(block, key, path, TIMEOUTS_RANGE) for key in TIMEOUTS_KEYS}
-        return Timeouts(**found) if any(found.values()) else NO_TIMEOUTS
-
-    def priority(self, table: dict[str, Json], path: Path, default: int) -> int:
-        value = table.get("priority")
-        if value is None:
-            return int(default)
-        path = (*path, "priority")
-        if isinstance(value, str) and value.lower() in PRIORITIES:
-            return Priority[value.upper()].value
-        if type(value) is int and Priority.LOW <= value <= Priority.URGENT:
-            self.warn(
-                path,
-                f"{value} is read as {Priority(value).name.lower()}; names are clearer: versions differed",
-            )
-            return value
-        hint = self.suggest(value, PRIORITIES) if isinstance(value, str) else ""
-        self.problem(path, f"expected one of {', '.join(PRIORITIES)}, or 1 to 4, found {shown(value)}{hint}")
-        return int(default)
 
     def metadata(self, table: dict[str, Json], path: Path, moved: dict[str, str]) -> dict[str, Json]:
         """The metadata, with other keys that are kept there unless it has them itself."""

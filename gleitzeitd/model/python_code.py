@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -28,9 +28,9 @@ from gleitzeitd.plain import Json
 from gleitzeitd.record import record
 
 REFERENCE = re.compile(
-    r"""\$\{((?:[^{}\[\]\r\n]|\[(?:\\?'[^'\r\n]*'|\\?"[^"\r\n]*"|[^\[\]{}'"\r\n]*)\])*)\}"""
+    r"""\$\{((?:[^{}\[\]\r\n]++|\[(?:\\?'[^'\r\n]*'|\\?"[^"\r\n]*"|[^\[\]{}'"\r\n]*)\])*+)\}"""
 )
-"""``${...}``; its group is what is inside."""
+"""``${...}``; its group is what is inside. It takes time and memory in proportion to that, whatever it is."""
 
 UNREADABLE = "'${' without a readable reference after it; write '$${' for a literal '${'"
 
@@ -62,8 +62,6 @@ class Literal:
     braces: list[int] = field(default_factory=list)
     """Of the text of a literal that is no f-string."""
     last_escape: int = -1
-    takes_text: bool = False
-    """Whether a reference stands in its text."""
 
     @property
     def raw(self) -> bool:
@@ -129,8 +127,9 @@ class _Spec:
 class _Scanner:
     """Goes once through a source, with the open literals and fields on a stack."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, only: re.Pattern[str] | None = None) -> None:
         self.source = source
+        self.only = only
         self.found = Scan()
         self.stack: list[_Code | _Spec | Literal] = [_Code(nested=False)]
 
@@ -232,6 +231,9 @@ class _Scanner:
 
     def _dollar(self, place: Place, literal: Literal | None, position: int, *, nested: bool) -> int:
         formatted = literal is not None and literal.formatted
+        if self.only is not None:
+            match = self.only.match(self.source, position)
+            return position + 1 if match is None else self._span(place, literal, match, nested=nested)
         if self.source.startswith("$${", position):
             self.found.escapes.append(position)
             # In an f-string the brace after it opens a field of Python's.
@@ -244,10 +246,12 @@ class _Scanner:
         if match is None:
             self.found.problems.append(UNREADABLE)
             return position + 1
+        return self._span(place, literal, match, nested=nested)
+
+    def _span(self, place: Place, literal: Literal | None, match: re.Match[str], *, nested: bool) -> int:
+        position = match.start()
         escape = literal.last_escape if literal is not None else -1
         lone = literal is not None and bool(literal.backslashes) and literal.backslashes[-1] == position - 1
-        if literal is not None and place is Place.TEXT:
-            literal.takes_text = True
         self.found.spans.append(
             Span(
                 start=position,
@@ -263,32 +267,88 @@ class _Scanner:
         return match.end()
 
 
-def scan(source: str) -> Scan:
-    """All references in ``source``, in order. Never raises; what it cannot read is in ``problems``."""
-    return _Scanner(source).run() if "${" in source else Scan()
+def scan(source: str, only: re.Pattern[str] | None = None) -> Scan:
+    """All references in ``source``, in order. Never raises; what it cannot read is in ``problems``.
+
+    With ``only``, a reference is what that matches, and any other ``$`` stands for itself.
+    """
+    return _Scanner(source, only).run() if "${" in source else Scan()
 
 
-def put_in(source: str, found: Scan, value_of: Callable[[Span], Json]) -> str:
+def put_in(
+    source: str,
+    found: Scan,
+    value_of: Callable[[Span], Json],
+    *,
+    kept: Collection[Span] = (),
+    rest: Callable[[str], str] = str,
+) -> str:
     """``source`` with the value of each span in its place, and ``$${`` as ``${``.
+
+    Spans that are ``kept`` stay as they are; what stands between them goes through ``rest``.
 
     Raises:
         BytesInFieldError: see there.
     """
     edits = [(position, position + 1, "") for position in found.escapes]
-    for literal in found.literals:
-        if literal.takes_text:
+    stay = {span.start for span in kept}
+    edits += _edits(source, [span for span in found.spans if span.start not in stay], value_of)
+    return _edited(source, edits + [(s.start, s.end, source[s.start : s.end]) for s in kept], stay, rest)
+
+
+def put_last(
+    source: str, found: Scan, value_of: Callable[[Span], Json], *, rest: Callable[[str], str] = str
+) -> str:
+    """As :func:`put_in`; what stands between the values goes through ``rest``.
+
+    Raises:
+        BytesInFieldError: see there.
+    """
+    return _edited(
+        source, _edits(source, found.spans, value_of), {span.start for span in found.spans}, rest
+    )
+
+
+_Edit = tuple[int, int, str]
+"""Start, end, and what is put there."""
+
+
+def _edits(source: str, spans: list[Span], value_of: Callable[[Span], Json]) -> list[_Edit]:
+    edits: list[_Edit] = []
+    for literal in dict.fromkeys(span.literal for span in spans if span.place is Place.TEXT):
+        if literal is not None:
             edits += _literal_edits(source, literal)
-    for span in found.spans:
+    for span in spans:
         around = span.literal
         if span.lone_backslash and around is not None and not around.raw and not around.nested:
             edits.append((span.start - 1, span.start, "\\\\"))
         edits.append((span.start, span.end, _written(span, value_of(span))))
-    edits.sort()
-    parts, last = [], 0
-    for start, end, text in edits:
-        parts += [source[last:start], text]
+    return edits
+
+
+def _edited(source: str, edits: list[_Edit], apart: Collection[int], rest: Callable[[str], str]) -> str:
+    """``source`` with the edits; what stands between those that begin at ``apart`` goes through ``rest``."""
+    done: list[str] = []
+    parts: list[str] = []
+    last = 0
+    for start, end, text in sorted(edits):
+        parts.append(source[last:start])
+        if start in apart:
+            done += [rest("".join(parts)), text]
+            parts = []
+        else:
+            parts.append(text)
         last = end
-    return "".join([*parts, source[last:]])
+    return "".join([*done, rest("".join([*parts, source[last:]]))])
+
+
+def spelled(value: str) -> Iterator[str]:
+    """How :func:`put_in` writes a text into a source, for whoever looks for it there."""
+    escaped = "".join(_escaped(char) for char in value)
+    yield escaped
+    yield escaped.replace("{", "{{").replace("}", "}}")
+    yield "".join(_escaped_byte(byte) for byte in value.encode(errors="surrogatepass"))
+    yield "".join(f"{ord(char)}," for char in value)
 
 
 def _literal_edits(source: str, literal: Literal) -> list[tuple[int, int, str]]:

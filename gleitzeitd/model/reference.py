@@ -17,9 +17,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from gleitzeitd.errors import ParameterInvalid
 from gleitzeitd.model import python_code
+from gleitzeitd.model.names import NAME_LIMIT
 from gleitzeitd.model.problem import dotted
 from gleitzeitd.model.python_code import REFERENCE, UNREADABLE, BytesInFieldError
 from gleitzeitd.model.workflow import INPUTS
@@ -41,6 +43,7 @@ _BARE = re.compile(r"[A-Za-z0-9_:@-]+")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,14}")
 _SYNONYMS = {"content": "response", "response": "content"}
 _SHOWN_KEYS = 12
+_SHOWN_CHARACTERS = 100
 
 
 @record
@@ -85,16 +88,21 @@ def parse(inner: str, known: Collection[str] = ()) -> Reference:
     inner = inner.strip()
     task, rest = _split(inner, known)
     if not task:
-        raise ValueError(f"{text} names no task; write '$${{' for a literal '${{'")
+        raise ValueError(f"{cut(text)} names no task; write '$${{' for a literal '${{'")
     steps: list[str | int] = []
     at = 0
     while at < len(rest):
         step = _STEP.match(rest, at)
         if step is None:
-            raise ValueError(f"{text} cannot be read from {rest[at:]!r} on")
+            raise ValueError(f"{cut(text)} cannot be read from {cut(rest[at:])!r} on")
         steps.append(_step(step))
         at = step.end()
     return Reference(task=task, path=tuple(steps), text=text)
+
+
+def cut(text: str) -> str:
+    """``text`` for a message, its beginning if it is long."""
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
 def _split(inner: str, known: Collection[str]) -> tuple[str, str]:
@@ -105,11 +113,13 @@ def _split(inner: str, known: Collection[str]) -> tuple[str, str]:
         return str(_step(quoted)), inner[quoted.end() :]
     if inner in known:
         return inner, ""
-    ends = [m.start() for m in re.finditer(r"[.\[]", inner)]
+    # No name is longer: else a path of a million steps would be looked at a million times.
+    ends = [m.start() for m in re.finditer(r"[.\[]", inner[: NAME_LIMIT + 1])]
     for end in reversed(ends):
         if inner[:end] in known:
             return inner[:end], inner[end:]
-    end = ends[0] if ends else len(inner)
+    first = re.search(r"[.\[]", inner) if not ends else None
+    end = ends[0] if ends else first.start() if first is not None else len(inner)
     return inner[:end], inner[end:]
 
 
@@ -247,7 +257,7 @@ def value_of(reference: Reference, lookup: Lookup) -> Json:
         result = lookup(reference.task)
     except KeyError:
         what = "no inputs were given" if is_inputs else f"task {reference.task!r} has no result"
-        raise LookupError(f"{reference.text}: {what}") from None
+        raise LookupError(f"{cut(reference.text)}: {what}") from None
     starts = [(result, reference.path)] if is_inputs else list(_starts(result, reference.path))
     for start, path in starts:
         reached, left = _walk(start, path)
@@ -255,7 +265,8 @@ def value_of(reference: Reference, lookup: Lookup) -> Json:
             return reached
     reached, left = min((_walk(start, path) for start, path in starts), key=lambda end: len(end[1]))
     whose = "the inputs" if is_inputs else f"the result of task {reference.task!r}"
-    raise LookupError(f"{reference.text}: no {left[0]!r} in {whose}; there is {_contents(reached)}")
+    step = cut(left[0]) if isinstance(left[0], str) else left[0]
+    raise LookupError(f"{cut(reference.text)}: no {step!r} in {whose}; there is {_contents(reached)}")
 
 
 def _starts(result: Json, path: Path) -> Iterator[tuple[Json, Path]]:
@@ -298,7 +309,7 @@ def _walk(value: Json, path: Path) -> tuple[Json, Path]:
 
 def _contents(value: Json) -> str:
     if isinstance(value, dict):
-        keys = ", ".join(map(str, list(value)[:_SHOWN_KEYS]))
+        keys = ", ".join(cut(str(key)) for key in islice(value, _SHOWN_KEYS))
         return (keys + (", ..." if len(value) > _SHOWN_KEYS else "")) or "an empty table"
     if isinstance(value, (list, tuple)):
         return f"a list of {len(value)}"

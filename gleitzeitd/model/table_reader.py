@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable
 from enum import StrEnum
 from typing import TypeVar
 
+from gleitzeitd.model.limits import LIMITS, WorkflowLimits
 from gleitzeitd.model.names import NAME_LIMIT
 from gleitzeitd.model.problem import Problem
-from gleitzeitd.model.workflow import DEPTH_LIMIT
 from gleitzeitd.plain import Json, describe, did_you_mean
 
 PROBLEMS_LIMIT = 100
@@ -23,6 +23,7 @@ INTEGER_LIMIT = 2**53
 
 _SUGGESTIONS_LIMIT = 20
 _SUGGESTED_AMONG = 1000
+_CHOICES_SHOWN = 25
 _SHOWN = 80
 
 Path = tuple[str | int, ...]
@@ -55,10 +56,23 @@ class TableReader:
             return ""
         return did_you_mean(word, known)
 
+    def choices(self, known: Collection[str]) -> str:
+        """``"; known: a, b"``, as long as it is not said for the twentieth time."""
+        self.suggestions += 1
+        if self.suggestions > _SUGGESTIONS_LIMIT or not 0 < len(known) <= _CHOICES_SHOWN:
+            return ""
+        return f"; known: {', '.join(known)}"
+
     def known_keys(self, table: dict[str, Json], known: Collection[str], path: Path) -> None:
         for key in table:
             if key not in known:
-                self.problem((*path, key), f"unknown key{self.suggest(key, known)}")
+                self.problem((*path, key), f"unknown key{self.suggest(key, known) or self.choices(known)}")
+
+    def too_many(self, path: Path, what: str, found: int, most: int, remedy: str) -> bool:
+        """Whether there are more than can be; then that is a problem, with what one can do."""
+        if found > most:
+            self.problem(path, f"{found} {what}; at most {most} are possible: {remedy}")
+        return found > most
 
     def table(self, value: Json, path: Path) -> dict[str, Json]:
         if value is None:
@@ -124,13 +138,19 @@ class TableReader:
         return kind(value)
 
 
-def not_plain(document: Json) -> Iterable[tuple[Path, str]]:
-    """Whatever JSON could not carry unchanged to every component."""
+def not_plain(document: Json, limits: WorkflowLimits = LIMITS) -> Iterable[tuple[Path, str]]:
+    """Whatever JSON could not carry unchanged to every component, and what is beyond the limits."""
     pending: list[tuple[Path, Json]] = [((), document)]
+    count = 0
     while pending:
         path, value = pending.pop()
-        if len(path) > DEPTH_LIMIT:
-            yield path, f"nested more than {DEPTH_LIMIT} levels deep"
+        count += 1
+        # Before a list is taken apart: what waits is bounded, too.
+        if count + (len(value) if type(value) in (dict, list) else 0) > limits.values:
+            yield path, too_many_values(limits.values)
+            return
+        if len(path) > limits.depth:
+            yield path, too_deep(limits.depth)
         elif type(value) is dict:
             for key in reversed(value):
                 if type(key) is not str or not _is_text(key):
@@ -141,21 +161,37 @@ def not_plain(document: Json) -> Iterable[tuple[Path, str]]:
             pending.extend(((*path, index), item) for index, item in reversed(list(enumerate(value))))
         else:
             wrong = _wrong_scalar(value)
+            if not wrong and type(value) is str and len(value) > limits.text_characters:
+                wrong = too_long_text(len(value), limits.text_characters)
             if wrong:
                 yield path, wrong
+
+
+def too_many_values(limit: int) -> str:
+    return f"more than {limit} values are in the workflow; make several workflows of it"
+
+
+def too_deep(limit: int) -> str:
+    return f"nested more than {limit} levels deep; make it flatter, or keep it in a file that a task reads"
+
+
+def too_long_text(found: int, limit: int) -> str:
+    return f"a text of {found} characters; at most {limit} are possible: keep it in a file that a task reads"
 
 
 def _wrong_scalar(value: Json) -> str:
     if value is None or type(value) is bool:
         return ""
     if type(value) is str:
-        return "" if _is_text(value) else "half a character (a lone surrogate) is in the text"
+        return (
+            "" if _is_text(value) else "half a character (a lone surrogate) is in the text; write it in full"
+        )
     if type(value) is int:
         return (
             "" if -INTEGER_LIMIT <= value <= INTEGER_LIMIT else "a whole number beyond 2^53; write it as text"
         )
     if type(value) is float:
-        return "" if math.isfinite(value) else "NaN and Infinity are no JSON"
+        return "" if math.isfinite(value) else "NaN and Infinity are no JSON; write them as text"
     return f"{type(value).__name__} is no JSON"
 
 

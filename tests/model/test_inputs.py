@@ -32,7 +32,7 @@ def test_every_problem_is_told():
     assert problems[0] == "inputs.nam: the workflow has no such input, did you mean name?"
     assert problems[1] == "inputs.name: required, and not given"
     assert problems[2].startswith("inputs.n: ")
-    assert problems[3] == "inputs.m: NaN and Infinity are no JSON"
+    assert problems[3] == "inputs.m: NaN and Infinity are no JSON; write them as text"
     assert problems[4].startswith("inputs.d: ")
     assert len(problems) == 5
 
