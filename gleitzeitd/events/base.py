@@ -11,6 +11,7 @@ from dataclasses import field
 from enum import Enum
 from typing import Any, ClassVar, TypeVar, cast, dataclass_transform
 
+from gleitzeitd.model.access import UserRole
 from gleitzeitd.model.names import ComponentId, Role, Shard, shard_of
 from gleitzeitd.record import positional_record, record
 
@@ -65,6 +66,10 @@ class Route:
     """Of the receivers; for ONE and OWNER, exactly one."""
     renamed: str | None = None
     """The name under which it is delivered, where that differs."""
+    by: UserRole | None = None
+    """What a client's user has to be, at least; None: clients do not send it."""
+    says_role: bool = False
+    """Whether the hub stamps the sender's role: others send the same event to the same receivers."""
 
 
 COMPONENTS = frozenset(Role) - {Role.HUB}
@@ -102,9 +107,18 @@ def _set(roles: Roles) -> frozenset[Role]:
     return frozenset({roles}) if isinstance(roles, Role) else frozenset(roles)
 
 
-def route(senders: Roles, to: To, roles: Roles = (), *, renamed: str | None = None) -> Route:
-    """Declare one arrow."""
-    made = Route(senders=_set(senders), to=to, roles=_set(roles), renamed=renamed)
+def route(
+    senders: Roles,
+    to: To,
+    roles: Roles = (),
+    *,
+    renamed: str | None = None,
+    by: UserRole | None = None,
+    says_role: bool = False,
+) -> Route:
+    """Declare one arrow; where clients are among the senders, ``by`` says whose."""
+    made = Route(senders=_set(senders), to=to, roles=_set(roles), renamed=renamed, by=by, says_role=says_role)
+    assert (by is not None) == (Role.CLIENT in made.senders), made
     assert len(made.roles) == 1 or to not in (To.ONE, To.OWNER), made
     assert made.roles or to not in (To.ALL, To.COMPONENT), made
     return made
@@ -134,6 +148,10 @@ class Envelope:
     """On renamed deliveries: the name under which it was sent, which says what the body holds."""
     wire: int | None = None
     """The newest version of the wire that the sender speaks; None: the first."""
+    namespace: str | None = None
+    """Stamped by the hub: to which workflows the sender's token confines it; None: to none."""
+    source_role: str | None = None
+    """Stamped by the hub where several roles send the event, and the receiver has to tell them apart."""
 
 
 class Event:
@@ -146,6 +164,8 @@ class Event:
     routes: ClassVar[tuple[Route, ...]]
     link: ClassVar[bool]
     """The connection's own business: it never reaches the receiver's machine."""
+    answers: ClassVar[frozenset[str]]
+    """The events that may answer it where it is asked; no other closes an ask."""
 
     def shard(self) -> Shard | None:
         """The shard whose owner gets the event: that of its workflow, unless a subclass says otherwise."""
@@ -156,6 +176,9 @@ class Event:
         """The workflow that the event is about, if it is about one."""
         return getattr(self, "workflow_id", None)
 
+
+SAVED = ("data_saved", "persistence_error")
+"""How the ledger answers whoever wants something kept."""
 
 CATALOGUE: dict[str, type[Event]] = {}
 """Every event by the name under which it is sent."""
@@ -174,17 +197,20 @@ def event(
     routes: Iterable[Route],
     delivery: Delivery = Delivery.TELL,
     link: bool = False,
+    answers: Iterable[str] = (),
 ) -> Callable[[type[E]], type[E]]:
     """Declare an event and enter it in the catalogue."""
 
     def declare(cls: type[E]) -> type[E]:
         assert name not in CATALOGUE, f"event {name!r} is declared twice"
+        assert answers or delivery is not Delivery.ASK, f"event {name!r}: which events answer it?"
         made: Any = record(cls)
         made.name = name
         made.kind = kind
         made.delivery = delivery
         made.routes = tuple(routes)
         made.link = link
+        made.answers = frozenset(answers)
         CATALOGUE[name] = made
         for each in made.routes:
             if each.renamed is not None:

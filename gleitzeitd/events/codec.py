@@ -93,6 +93,8 @@ def envelope_to_plain(envelope: Envelope) -> dict[str, Json]:
         ("_topic", envelope.topic),
         ("_fact", envelope.fact),
         ("_wire", envelope.wire),
+        ("_namespace", envelope.namespace),
+        ("_source_role", envelope.source_role),
     ):
         if value is not None and value != "":
             out[key] = value
@@ -119,6 +121,8 @@ def envelope_from_plain(data: Json, name: str) -> Envelope:
         topic=get("_topic"),
         fact=get("_fact"),
         wire=get("_wire"),
+        namespace=get("_namespace"),
+        source_role=get("_source_role"),
     )
     if _is_sound(envelope):
         return envelope
@@ -142,6 +146,8 @@ def _is_sound(envelope: Envelope) -> bool:
         and type(envelope.topic) in _TEXT_OR_NONE
         and type(envelope.fact) in _TEXT_OR_NONE
         and type(envelope.wire) in _INT_OR_NONE
+        and type(envelope.namespace) in _TEXT_OR_NONE
+        and type(envelope.source_role) in _TEXT_OR_NONE
     )
 
 

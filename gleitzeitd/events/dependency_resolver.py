@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import field
 
 from gleitzeitd.errors import ErrorInfo
-from gleitzeitd.events.base import Delivery, Event, Kind, Route, To, event, route
+from gleitzeitd.events.base import SAVED, Delivery, Event, Kind, Route, To, event, route
+from gleitzeitd.model.access import UserRole
 from gleitzeitd.model.ledger import FeedStamp, ReadyTask, SkippedTask, Verdict
 from gleitzeitd.model.names import Role, TaskId, WorkflowId
 from gleitzeitd.model.problem import Problem
@@ -24,7 +25,16 @@ def _published(*roles: Role) -> list[Route]:
     "submit_workflow",
     kind=Kind.COMMAND,
     delivery=Delivery.ASK,
-    routes=[route(Role.CLIENT, To.OWNER, Role.DEPENDENCY_RESOLVER, renamed="analyze_workflow")],
+    routes=[
+        route(
+            Role.CLIENT,
+            To.OWNER,
+            Role.DEPENDENCY_RESOLVER,
+            renamed="analyze_workflow",
+            by=UserRole.SUBMITTER,
+        )
+    ],
+    answers=("workflow_submitted", "workflow_refused"),
 )
 class SubmitWorkflow(Event):
     """Run this. Submitting the same workflow under the same id again has no effect."""
@@ -69,6 +79,7 @@ class WorkflowRefused(Event):
         route(Role.PERSISTENCE, To.OWNER, Role.QUEUE_MANAGER, renamed="enqueue_task"),
         route(Role.PERSISTENCE, To.WATCHERS),
     ],
+    answers=SAVED,
 )
 class WorkflowAnalyzed(Event):
     """The workflow's first tasks are ready."""
@@ -91,6 +102,7 @@ class WorkflowAnalyzed(Event):
         route(Role.PERSISTENCE, To.OWNER, Role.QUEUE_MANAGER, renamed="enqueue_task"),
         route(Role.PERSISTENCE, To.WATCHERS),
     ],
+    answers=SAVED,
 )
 class DependenciesSatisfied(Event):
     """All that these tasks depend on is done; their parameters are complete."""
@@ -110,6 +122,7 @@ class DependenciesSatisfied(Event):
         route(Role.DEPENDENCY_RESOLVER, To.ONE, Role.PERSISTENCE, renamed="save_task"),
         *_published(Role.DEPENDENCY_RESOLVER),
     ],
+    answers=SAVED,
 )
 class TaskSkipped(Event):
     """These tasks will not run: something that they depend on did not complete, or their parameters
@@ -148,7 +161,15 @@ class ExecutionBlocked(Event):
     "check_dependencies",
     kind=Kind.COMMAND,
     delivery=Delivery.ASK,
-    routes=[route((Role.CLIENT, Role.DEPENDENCY_RESOLVER), To.OWNER, Role.DEPENDENCY_RESOLVER)],
+    routes=[
+        route(
+            (Role.CLIENT, Role.DEPENDENCY_RESOLVER),
+            To.OWNER,
+            Role.DEPENDENCY_RESOLVER,
+            by=UserRole.OPERATOR,
+        )
+    ],
+    answers=("status_response", *SAVED),
 )
 class CheckDependencies(Event):
     """Look at the workflow again, from the ledger; answered by ``status_response``."""
@@ -161,9 +182,10 @@ class CheckDependencies(Event):
     kind=Kind.COMMAND,
     delivery=Delivery.ASK,
     routes=[
-        route(Role.CLIENT, To.OWNER, Role.DEPENDENCY_RESOLVER),
+        route(Role.CLIENT, To.OWNER, Role.DEPENDENCY_RESOLVER, by=UserRole.SUBMITTER),
         route(Role.DEPENDENCY_RESOLVER, To.ONE, Role.PERSISTENCE, renamed="save_workflow"),
     ],
+    answers=SAVED,
 )
 class CancelWorkflow(Event):
     """Run nothing more of the workflow, and end what runs. Answered by ``data_saved`` once durable."""
@@ -177,9 +199,10 @@ class CancelWorkflow(Event):
     kind=Kind.COMMAND,
     delivery=Delivery.ASK,
     routes=[
-        route(Role.CLIENT, To.OWNER, Role.DEPENDENCY_RESOLVER),
+        route(Role.CLIENT, To.OWNER, Role.DEPENDENCY_RESOLVER, by=UserRole.OPERATOR),
         route(Role.DEPENDENCY_RESOLVER, To.ONE, Role.PERSISTENCE, renamed="save_task"),
     ],
+    answers=SAVED,
 )
 class ResolveTask(Event):
     """An operator says what became of a task that is unknown. Answered by ``data_saved`` once durable:
@@ -215,7 +238,7 @@ _ENDED = [
 ]
 
 
-@event("workflow_completed", kind=Kind.FACT, delivery=Delivery.FEED, routes=_ENDED)
+@event("workflow_completed", kind=Kind.FACT, delivery=Delivery.FEED, routes=_ENDED, answers=SAVED)
 class WorkflowCompleted(Event):
     """Every task is done."""
 
@@ -224,7 +247,7 @@ class WorkflowCompleted(Event):
     feed: FeedStamp | None = None
 
 
-@event("workflow_failed", kind=Kind.FACT, delivery=Delivery.FEED, routes=_ENDED)
+@event("workflow_failed", kind=Kind.FACT, delivery=Delivery.FEED, routes=_ENDED, answers=SAVED)
 class WorkflowFailed(Event):
     """Every task has ended, and at least one of them failed; or its ``timeout`` was over."""
 
@@ -235,7 +258,7 @@ class WorkflowFailed(Event):
     feed: FeedStamp | None = None
 
 
-@event("workflow_cancelled", kind=Kind.FACT, delivery=Delivery.FEED, routes=_ENDED)
+@event("workflow_cancelled", kind=Kind.FACT, delivery=Delivery.FEED, routes=_ENDED, answers=SAVED)
 class WorkflowCancelled(Event):
     """Somebody cancelled it, and the last of its tasks has ended.
 
@@ -251,7 +274,8 @@ class WorkflowCancelled(Event):
     "query_status",
     kind=Kind.COMMAND,
     delivery=Delivery.ASK,
-    routes=[route(Role.CLIENT, To.OWNER, Role.DEPENDENCY_RESOLVER)],
+    routes=[route(Role.CLIENT, To.OWNER, Role.DEPENDENCY_RESOLVER, by=UserRole.VIEWER)],
+    answers=("status_response", *SAVED),
 )
 class QueryStatus(Event):
     """How far is the workflow?"""

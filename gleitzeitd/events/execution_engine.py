@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 
 from gleitzeitd.errors import ErrorInfo
-from gleitzeitd.events.base import Delivery, Event, Kind, To, event, route
+from gleitzeitd.events.base import SAVED, Delivery, Event, Kind, To, event, route
 from gleitzeitd.model.ledger import FeedStamp, OutputChunk, ReadyTask
 from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId
 from gleitzeitd.plain import Json
@@ -24,6 +24,7 @@ _PUBLISHED = [
         route(Role.EXECUTION_ENGINE, To.ONE, Role.PERSISTENCE, renamed="save_task"),
         route(Role.PERSISTENCE, To.WATCHERS),
     ],
+    answers=SAVED,
 )
 class TaskStarted(Event):
     """A provider has been given the work."""
@@ -42,6 +43,7 @@ class TaskStarted(Event):
     kind=Kind.FACT,
     delivery=Delivery.FEED,
     routes=[route(Role.EXECUTION_ENGINE, To.ONE, Role.PERSISTENCE, renamed="save_result"), *_PUBLISHED],
+    answers=SAVED,
 )
 class TaskCompleted(Event):
     """The attempt has a result."""
@@ -62,6 +64,7 @@ class TaskCompleted(Event):
     kind=Kind.FACT,
     delivery=Delivery.FEED,
     routes=[route(Role.EXECUTION_ENGINE, To.ONE, Role.PERSISTENCE, renamed="save_result"), *_PUBLISHED],
+    answers=SAVED,
 )
 class TaskFailed(Event):
     """The attempt ended without a result."""

@@ -6,6 +6,7 @@ from dataclasses import field
 
 from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.events.base import COMPONENTS, Delivery, Event, Kind, To, event, route
+from gleitzeitd.model.access import UserRole
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json
 from gleitzeitd.record import record
@@ -14,7 +15,7 @@ ACT_ON_LOSS = (Role.QUEUE_MANAGER, Role.EXECUTION_ENGINE, Role.PROTOCOL_REGISTRY
 """Roles for which it matters that another component has gone."""
 
 
-@event("register_component", kind=Kind.COMMAND, routes=[route(COMPONENTS, To.HUB)])
+@event("register_component", kind=Kind.COMMAND, routes=[route(COMPONENTS, To.HUB, by=UserRole.VIEWER)])
 class RegisterComponent(Event):
     """Join. The first event on every connection."""
 
@@ -87,7 +88,10 @@ class Heartbeat(Event):
 @event(
     "heartbeat_response",
     kind=Kind.REPLY,
-    routes=[route(COMPONENTS, To.HUB), route(Role.EXECUTION_ENGINE, To.ALL, Role.PERSISTENCE)],
+    routes=[
+        route(COMPONENTS, To.HUB, by=UserRole.VIEWER),
+        route(Role.EXECUTION_ENGINE, To.ALL, Role.PERSISTENCE),
+    ],
 )
 class HeartbeatResponse(Event):
     """Here I am, and how I am."""
@@ -139,7 +143,13 @@ class EventRefused(Event):
     error: ErrorInfo
 
 
-@event("list_components", kind=Kind.COMMAND, delivery=Delivery.ASK, routes=[route(Role.CLIENT, To.HUB)])
+@event(
+    "list_components",
+    kind=Kind.COMMAND,
+    delivery=Delivery.ASK,
+    routes=[route(Role.CLIENT, To.HUB, by=UserRole.VIEWER)],
+    answers=("component_list",),
+)
 class ListComponents(Event):
     """Who is connected?"""
 
@@ -175,7 +185,13 @@ class ComponentList(Event):
     components: list[ComponentInfo]
 
 
-@event("subscribe", kind=Kind.COMMAND, delivery=Delivery.ASK, routes=[route(Role.CLIENT, To.HUB)])
+@event(
+    "subscribe",
+    kind=Kind.COMMAND,
+    delivery=Delivery.ASK,
+    routes=[route(Role.CLIENT, To.HUB, by=UserRole.VIEWER)],
+    answers=("subscribed",),
+)
 class Subscribe(Event):
     """Send me what is published about these topics, until I unsubscribe or leave."""
 
@@ -183,7 +199,13 @@ class Subscribe(Event):
     """workflow_ids, ``components``, ``queues``, or ``*`` for everything."""
 
 
-@event("unsubscribe", kind=Kind.COMMAND, delivery=Delivery.ASK, routes=[route(Role.CLIENT, To.HUB)])
+@event(
+    "unsubscribe",
+    kind=Kind.COMMAND,
+    delivery=Delivery.ASK,
+    routes=[route(Role.CLIENT, To.HUB, by=UserRole.VIEWER)],
+    answers=("subscribed",),
+)
 class Unsubscribe(Event):
     """No more of these topics."""
 
@@ -197,7 +219,13 @@ class Subscribed(Event):
     topics: list[str]
 
 
-@event("query_trace", kind=Kind.COMMAND, delivery=Delivery.ASK, routes=[route(Role.CLIENT, To.HUB)])
+@event(
+    "query_trace",
+    kind=Kind.COMMAND,
+    delivery=Delivery.ASK,
+    routes=[route(Role.CLIENT, To.HUB, by=UserRole.VIEWER)],
+    answers=("trace_data",),
+)
 class QueryTrace(Event):
     """Which events went through the hub lately?"""
 
@@ -242,7 +270,7 @@ class HubLeaving(Event):
 @event(
     "batch",
     kind=Kind.COMMAND,
-    routes=[route(Role.HUB, To.EVERYBODY), route(COMPONENTS, To.HUB)],
+    routes=[route(Role.HUB, To.EVERYBODY), route(COMPONENTS, To.HUB, by=UserRole.VIEWER)],
     link=True,
 )
 class Batch(Event):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gleitzeitd.events.base import Delivery, Event, Kind, To, event, route
+from gleitzeitd.model.access import UserRole
 from gleitzeitd.model.names import Role
 
 DRAINABLE = (Role.EXECUTION_ENGINE, Role.PROVIDER)
@@ -13,7 +14,8 @@ DRAINABLE = (Role.EXECUTION_ENGINE, Role.PROVIDER)
     "drain_component",
     kind=Kind.COMMAND,
     delivery=Delivery.ASK,
-    routes=[route(Role.CLIENT, To.COMPONENT, DRAINABLE)],
+    routes=[route(Role.CLIENT, To.COMPONENT, DRAINABLE, by=UserRole.OPERATOR)],
+    answers=("component_draining",),
 )
 class DrainComponent(Event):
     """Take nothing new, hand back what has not begun, and finish what runs. It holds until it is undone, or

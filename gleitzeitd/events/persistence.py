@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import field
 
 from gleitzeitd.errors import ErrorInfo
-from gleitzeitd.events.base import Delivery, Event, Kind, To, event, route
+from gleitzeitd.events.base import SAVED, Delivery, Event, Kind, To, event, route
+from gleitzeitd.model.access import UserRole
 from gleitzeitd.model.ledger import Execution, LeaseWish
 from gleitzeitd.model.names import ComponentId, Role, Shard, WorkflowId
 from gleitzeitd.plain import Json
@@ -19,6 +20,7 @@ _READERS = (Role.DEPENDENCY_RESOLVER, Role.QUEUE_MANAGER, Role.CLIENT)
     kind=Kind.COMMAND,
     delivery=Delivery.ASK,
     routes=[route(Role.DEPENDENCY_RESOLVER, To.ONE, Role.PERSISTENCE)],
+    answers=SAVED,
 )
 class SaveWorkflow(Event):
     """Accept this workflow; answered by ``data_saved``: ``ok``, or ``duplicate`` (the same id and digest)."""
@@ -43,7 +45,7 @@ class SaveWorkflow(Event):
             To.COMPONENT,
             (Role.DEPENDENCY_RESOLVER, Role.QUEUE_MANAGER, Role.EXECUTION_ENGINE, Role.CLIENT),
         ),
-        route((Role.DEPENDENCY_RESOLVER, Role.QUEUE_MANAGER), To.COMPONENT, Role.CLIENT),
+        route((Role.DEPENDENCY_RESOLVER, Role.QUEUE_MANAGER), To.COMPONENT, Role.CLIENT, says_role=True),
     ],
 )
 class DataSaved(Event):
@@ -63,7 +65,8 @@ class DataSaved(Event):
     "delete_workflow",
     kind=Kind.COMMAND,
     delivery=Delivery.ASK,
-    routes=[route(Role.CLIENT, To.ONE, Role.PERSISTENCE)],
+    routes=[route(Role.CLIENT, To.ONE, Role.PERSISTENCE, by=UserRole.OPERATOR)],
+    answers=SAVED,
 )
 class DeleteWorkflow(Event):
     """Keep nothing of a finished workflow any more: no task, no result, no history.
@@ -82,10 +85,15 @@ class DeleteWorkflow(Event):
 @event(
     "persistence_error",
     kind=Kind.REPLY,
-    routes=[route(Role.PERSISTENCE, To.COMPONENT, (*_READERS, Role.EXECUTION_ENGINE))],
+    routes=[
+        route(Role.PERSISTENCE, To.COMPONENT, (*_READERS, Role.EXECUTION_ENGINE)),
+        route((Role.DEPENDENCY_RESOLVER, Role.QUEUE_MANAGER), To.COMPONENT, Role.CLIENT, says_role=True),
+    ],
 )
 class PersistenceError(Event):
-    """The ledger could not do it; if the error is retryable, asking again can help."""
+    """The ledger could not do it; if the error is retryable, asking again can help. Or the asker may not ask
+    for it, since the workflow is not of its namespace.
+    """
 
     error: ErrorInfo
 
@@ -94,7 +102,8 @@ class PersistenceError(Event):
     "query_data",
     kind=Kind.COMMAND,
     delivery=Delivery.ASK,
-    routes=[route(_READERS, To.ONE, Role.PERSISTENCE)],
+    routes=[route(_READERS, To.ONE, Role.PERSISTENCE, by=UserRole.VIEWER)],
+    answers=("data_retrieved", "persistence_error"),
 )
 class QueryData(Event):
     """Read the ledger; answered by ``data_retrieved``, a page at a time."""
@@ -149,7 +158,8 @@ class ShardClaim:
     "claim_shard",
     kind=Kind.COMMAND,
     delivery=Delivery.ASK,
-    routes=[route((Role.DEPENDENCY_RESOLVER, Role.QUEUE_MANAGER), To.ONE, Role.PERSISTENCE)],
+    routes=[route((Role.DEPENDENCY_RESOLVER, Role.QUEUE_MANAGER), To.ONE, Role.PERSISTENCE, says_role=True)],
+    answers=("shard_claimed", "persistence_error"),
 )
 class ClaimShard(Event):
     """Give me shards of my role, and keep those that I have; repeated every second."""

@@ -6,6 +6,7 @@ from dataclasses import field
 
 from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.events.base import Delivery, Event, Kind, To, event, route
+from gleitzeitd.model.access import UserRole
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.model.protocol import Protocol
 from gleitzeitd.record import record
@@ -29,7 +30,8 @@ class ProviderInfo:
     "register_protocol",
     kind=Kind.COMMAND,
     delivery=Delivery.ASK,
-    routes=[route((Role.PROVIDER, Role.CLIENT), To.ALL, Role.PROTOCOL_REGISTRY)],
+    routes=[route((Role.PROVIDER, Role.CLIENT), To.ALL, Role.PROTOCOL_REGISTRY, by=UserRole.ADMIN)],
+    answers=("protocol_registered",),
 )
 class RegisterProtocol(Event):
     """This protocol exists; a definition of the same name is replaced."""
@@ -56,6 +58,7 @@ class ProtocolRegistered(Event):
     kind=Kind.COMMAND,
     delivery=Delivery.ASK,
     routes=[route(Role.PROVIDER, To.ALL, Role.PROTOCOL_REGISTRY)],
+    answers=("provider_registered",),
 )
 class RegisterProvider(Event):
     """The sender serves this protocol."""
@@ -87,6 +90,7 @@ class ProviderRegistered(Event):
     kind=Kind.COMMAND,
     delivery=Delivery.ASK,
     routes=[route(Role.EXECUTION_ENGINE, To.ONE, Role.PROTOCOL_REGISTRY)],
+    answers=("provider_found",),
 )
 class FindProvider(Event):
     """Who serves this?"""
@@ -114,7 +118,10 @@ class ProviderFound(Event):
     "list_protocols",
     kind=Kind.COMMAND,
     delivery=Delivery.ASK,
-    routes=[route((Role.CLIENT, Role.DEPENDENCY_RESOLVER), To.ONE, Role.PROTOCOL_REGISTRY)],
+    routes=[
+        route((Role.CLIENT, Role.DEPENDENCY_RESOLVER), To.ONE, Role.PROTOCOL_REGISTRY, by=UserRole.VIEWER)
+    ],
+    answers=("protocol_list",),
 )
 class ListProtocols(Event):
     """Which protocols exist, and who serves them?"""

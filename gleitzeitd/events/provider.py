@@ -16,6 +16,7 @@ from gleitzeitd.plain import Json
     kind=Kind.COMMAND,
     delivery=Delivery.ASK,
     routes=[route(Role.EXECUTION_ENGINE, To.COMPONENT, Role.PROVIDER)],
+    answers=("method_result", "provider_error"),
 )
 class ExecuteMethod(Event):
     """Do this. The key is workflow, task and attempt: asked again, the provider repeats its answer."""
@@ -78,6 +79,7 @@ class ProviderError(Event):
     kind=Kind.COMMAND,
     delivery=Delivery.ASK,
     routes=[route(Role.EXECUTION_ENGINE, To.COMPONENT, Role.PROVIDER)],
+    answers=("method_result", "provider_error"),
 )
 class CancelMethod(Event):
     """End the work, to its last process; answered by ``provider_error`` when that is so."""

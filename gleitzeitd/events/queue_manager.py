@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import field
 
-from gleitzeitd.events.base import Delivery, Event, Kind, To, event, route
+from gleitzeitd.events.base import SAVED, Delivery, Event, Kind, To, event, route
+from gleitzeitd.model.access import UserRole
 from gleitzeitd.model.ledger import Execution, FeedStamp, LeaseWish, ReadyTask
 from gleitzeitd.model.names import ComponentId, Role, Shard, TaskId, WorkflowId
 from gleitzeitd.plain import Json
@@ -60,6 +61,7 @@ class RequestNextTask(Event):
     kind=Kind.FACT,
     delivery=Delivery.ASK,
     routes=[route(Role.QUEUE_MANAGER, To.ONE, Role.PERSISTENCE, renamed="save_task")],
+    answers=SAVED,
 )
 class TaskAvailable(Event):
     """The leases that a queue manager wants to give, all of one shard; answered by ``data_saved``."""
@@ -96,9 +98,10 @@ class ExecuteTask(Event):
     kind=Kind.COMMAND,
     delivery=Delivery.ASK,
     routes=[
-        route(Role.CLIENT, To.OWNER, Role.QUEUE_MANAGER),
+        route(Role.CLIENT, To.OWNER, Role.QUEUE_MANAGER, by=UserRole.OPERATOR),
         route(Role.QUEUE_MANAGER, To.ONE, Role.PERSISTENCE, renamed="save_task"),
     ],
+    answers=SAVED,
 )
 class TaskPriorityChanged(Event):
     """From now on these tasks have this priority; answered by ``data_saved``."""

@@ -112,6 +112,8 @@ def read_bundle(name: str, arguments: Sequence[Json]) -> list[tuple[Envelope, st
                 topic=common.topic,
                 fact=common.fact,
                 wire=common.wire,
+                namespace=common.namespace,
+                source_role=common.source_role,
             ),
             body,
         )
