@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from gleitzeitd.model import secret
 from gleitzeitd.model.graph import find_cycles
 from gleitzeitd.model.limits import LIMITS, WorkflowLimits
 from gleitzeitd.model.names import NAME_LIMIT, TaskId, is_identifier
@@ -125,7 +126,7 @@ class _Reader(PolicyReader):
         table = self.table(document, ())
         if document is None or not isinstance(document, dict):
             if document is None:
-                self.problem((), "the document is empty")
+                self.problem((), "the document is empty; expected a table with name and tasks")
             return None
         self.known_keys(table, WORKFLOW_KEYS, ())
         if table.get("type") == "batch" or table.get("batch") is not None:
@@ -141,6 +142,7 @@ class _Reader(PolicyReader):
             self.problem(("id",), _no_identifier(identifier))
         else:
             self.workflow_id = identifier
+        self.misplaced_secrets(table)
         self.inputs = self.read_inputs(table)
         priority = self.priority(table, (), Priority.NORMAL)
         tasks = self.tasks(table, priority)
@@ -211,7 +213,7 @@ class _Reader(PolicyReader):
     def tasks(self, table: dict[str, Json], priority: int) -> tuple[Task, ...]:
         entries = table.get("tasks")
         if entries is None or entries == []:
-            self.problem(("tasks",) if "tasks" in table else (), "a workflow must contain at least one task")
+            self.problem(("tasks",) if "tasks" in table else (), "a workflow must contain at least one task; expected a list of them")
             return ()
         if not isinstance(entries, list):
             self.problem(("tasks",), f"expected a list, found {describe(entries)}")
@@ -259,6 +261,8 @@ class _Reader(PolicyReader):
             self.problem(path, _no_identifier(draft.id))
         elif draft.id == INPUTS:
             self.problem(path, f"{INPUTS!r} means the workflow's inputs; give the task another id")
+        elif draft.id == secret.SECRET:
+            self.problem(path, f"{draft.id!r} means secrets of the provider's host; give the task another id")
         elif draft.id in first:
             self.problem(path, f"duplicate task id {draft.id!r}, first used by tasks[{first[draft.id]}]")
         first.setdefault(draft.id, draft.index)
@@ -353,13 +357,8 @@ class _Reader(PolicyReader):
             if len(reference.path) > self.limits.reference_steps:
                 self.long_reference(reference, where)
                 continue
-            if reference.task == INPUTS:
-                name = str(reference.path[0]) if reference.path else ""
-                if reference.path and name not in self.inputs:
-                    hint = self.suggest(name, self.inputs)
-                    self.problem(
-                        where, f"{cut(reference.text)}: the input {cut(name)!r} is not declared{hint}"
-                    )
+            if reference.task in (secret.SECRET, INPUTS):
+                self.reference_outside(reference, where)
                 continue
             task = self.find_task(
                 reference.task,
@@ -375,6 +374,22 @@ class _Reader(PolicyReader):
 
         if len(draft.needed) > self.limits.dependencies and len(draft.refers) <= self.limits.references:
             self.too_many(base, "dependencies", len(draft.needed), self.limits.dependencies, _BETWEEN)
+
+    def reference_outside(self, reference: Reference, where: Path) -> None:
+        """To a secret, or an input."""
+        shown_text = cut(reference.text)
+        if reference.task == secret.SECRET:
+            if why := secret.problem_of(reference.text):
+                self.problem(where, f"{shown_text}: {why}")
+            return
+        name = str(reference.path[0]) if reference.path else ""
+        if reference.path and name not in self.inputs:
+            hint = self.suggest(name, self.inputs)
+            self.problem(where, f"{shown_text}: the input {cut(name)!r} is not declared{hint}")
+
+    def misplaced_secrets(self, table: dict[str, Json]) -> None:
+        for path, message, is_for_people in secret.misplaced(table):
+            (self.warn if is_for_people else self.problem)(path, message)
 
     def long_reference(self, reference: Reference, where: Path) -> None:
         self.problem(

@@ -304,9 +304,7 @@ def put_last(
     Raises:
         BytesInFieldError: see there.
     """
-    return _edited(
-        source, _edits(source, found.spans, value_of), {span.start for span in found.spans}, rest
-    )
+    return _edited(source, _edits(source, found.spans, value_of), {span.start for span in found.spans}, rest)
 
 
 _Edit = tuple[int, int, str]

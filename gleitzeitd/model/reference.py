@@ -4,7 +4,8 @@ The path starts inside the task's result. ``${a}`` is ``${a.result}``. If the re
 the key ``result``, that is what both mean; any other first key is looked up in the object and, if it
 is missing there, inside its ``result``. If the result has no key ``result``, a leading ``result.`` means
 nothing and is skipped. ``content`` and ``response`` stand for each other where one is missing.
-``${inputs.x}`` is a value that was given with the workflow, by its plain path.
+``${inputs.x}`` is a value that was given with the workflow, by its plain path. ``${secret.x}`` is left as it
+is, for the provider's host; what only looks like one becomes text: see :mod:`gleitzeitd.model.secret`.
 
 A string that is nothing but a reference becomes the value with its type; inside other text it becomes
 the value's ``str()``. ``$${`` is a literal ``${``. Keys of objects are left alone. Inside Python source
@@ -24,6 +25,8 @@ from gleitzeitd.model import python_code
 from gleitzeitd.model.names import NAME_LIMIT
 from gleitzeitd.model.problem import dotted
 from gleitzeitd.model.python_code import REFERENCE, UNREADABLE, BytesInFieldError
+from gleitzeitd.model.secret import REFERENCE as SECRET_REFERENCE
+from gleitzeitd.model.secret import SECRET, as_text, as_text_all
 from gleitzeitd.model.workflow import INPUTS
 from gleitzeitd.plain import Json, describe
 from gleitzeitd.record import positional_record, record
@@ -43,6 +46,7 @@ _BARE = re.compile(r"[A-Za-z0-9_:@-]+")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,14}")
 _SYNONYMS = {"content": "response", "response": "content"}
 _SHOWN_KEYS = 12
+_SECRETS = (f"{SECRET}.", f"{SECRET}[")
 _SHOWN_CHARACTERS = 100
 
 
@@ -51,7 +55,7 @@ class Reference:
     """What stands between ``${`` and ``}``, taken apart."""
 
     task: str
-    """A task's id or name, or ``inputs``."""
+    """A task's id or name, ``inputs``, or ``secret``."""
     path: Path
     text: str
     """As written, with its braces."""
@@ -111,6 +115,8 @@ def _split(inner: str, known: Collection[str]) -> tuple[str, str]:
         if quoted is None or quoted.group(4) is not None:
             return "", inner
         return str(_step(quoted)), inner[quoted.end() :]
+    if inner.startswith(_SECRETS):
+        return SECRET, inner[len(SECRET) :]
     if inner in known:
         return inner, ""
     # No name is longer: else a path of a million steps would be looked at a million times.
@@ -217,6 +223,7 @@ def substitute(
 
 
 def _in_text(text: str, lookup: Lookup) -> Json:
+    done: list[str] = []
     parts: list[str] = []
     last = 0
     for mark in _marks(text, python=False):
@@ -227,19 +234,27 @@ def _in_text(text: str, lookup: Lookup) -> Json:
         if mark.inner is None:
             parts.append("${")
             continue
+        if SECRET_REFERENCE.fullmatch(text, mark.start, mark.end):
+            # What is text is made so as a whole: two values beside each other can look like a reference, too.
+            done += [as_text("".join(parts)), text[mark.start : mark.end]]
+            parts = []
+            continue
         value = value_of(parse(mark.inner), lookup)
         if mark.start == 0 and mark.end == len(text):
-            return value
+            return as_text_all(value)
         parts.append(value if isinstance(value, str) else str(value))
-    return "".join([*parts, text[last:]])
+    return "".join([*done, as_text("".join([*parts, text[last:]]))])
 
 
 def _in_python(source: str, lookup: Lookup) -> str:
     found = python_code.scan(source)
     if found.problems:
         raise ValueError(found.problems[0])
+    secrets = [span for span in found.spans if SECRET_REFERENCE.fullmatch(source, span.start, span.end)]
     try:
-        return python_code.put_in(source, found, lambda span: value_of(parse(span.inner), lookup))
+        return python_code.put_in(
+            source, found, lambda span: value_of(parse(span.inner), lookup), kept=secrets, rest=as_text
+        )
     except BytesInFieldError:
         raise ValueError(
             "a reference in a bytes literal inside an f-string's field; assign it to a variable first"
