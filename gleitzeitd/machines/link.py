@@ -20,7 +20,7 @@ from gleitzeitd.events import FIRST_WIRE, WIRE, Envelope, Event, Kind, WireRange
 from gleitzeitd.events import hub as h
 from gleitzeitd.events.codec import decode_body, encode_body
 from gleitzeitd.events.persistence import PersistenceError
-from gleitzeitd.machines.asks import EMISSIONS_LIMIT, OpenAsk
+from gleitzeitd.machines.asks import EMISSIONS_LIMIT, OpenAsk, Strays, may_answer
 from gleitzeitd.machines.base import (
     Ask,
     Call,
@@ -43,6 +43,8 @@ from gleitzeitd.record import positional_record, record
 
 SEEN_LIMIT = 8192
 """Message ids remembered, to drop repeats."""
+Seen = tuple[ComponentId, str]
+"""Whose message, and its id. Ids can be guessed: nobody's message is the repeat of another's."""
 SWEEP = 0.25
 """Seconds between looks for asks to be repeated; there is no timer while no ask is open."""
 FIRST_REPEAT = 1.0
@@ -136,7 +138,8 @@ class Link:
     _limits: dict[str, int] = field(default_factory=dict)  # connection -> bytes of a frame
     _asks: OrderedDict[str, OpenAsk] = field(default_factory=OrderedDict)
     _emissions: dict[str, str] = field(default_factory=dict)  # message_id -> key of the open ask
-    _seen: OrderedDict[str, str] = field(default_factory=OrderedDict)  # message_id -> the hub it came by
+    _seen: OrderedDict[Seen, str] = field(default_factory=OrderedDict)  # -> the hub it came by
+    _strays: Strays = field(default_factory=Strays)
     _emitted: int = 0
     _sweeping: bool = False
     _out: Actions = field(default_factory=list)
@@ -194,7 +197,7 @@ class Link:
             MalformedEvent, UnknownEvent: it is none that we know; nothing has changed.
         """
         event = decode_body(name, envelope, body, self.identity.wire.newest)
-        if self._repeated(envelope.message_id, hub):
+        if self._repeated((envelope.source_component, envelope.message_id), hub):
             return []
         self._cause, self._via = envelope, hub
         try:
@@ -206,38 +209,38 @@ class Link:
             self._cause = self._via = None
         return self._take()
 
-    def _repeated(self, message_id: str, hub: str) -> bool:
-        if message_id in self._seen:
+    def _repeated(self, message: Seen, hub: str) -> bool:
+        if message in self._seen:
             return True
-        self._seen[message_id] = hub
+        self._seen[message] = hub
         if len(self._seen) > SEEN_LIMIT:
             self._seen.popitem(last=False)
         return False
 
     def _dispatch(self, name: str, event: Event, envelope: Envelope, now: float, at: str) -> None:
-        asked = self._answered(event, envelope)
-        if asked is None and isinstance(event, PersistenceError) and event.error.retryable:
-            key = self._emissions.get(envelope.causation_id or "")
-            if key is not None:  # It stays open and is repeated: the ledger may recover.
-                entry = self._asks[key]
-                entry.unanswered -= 1
-                if not entry.unanswered:  # Only now is it certain that nothing of it will be.
-                    self._perform(self.machine.hindered(entry.ask, event.error, now, at), now, at)
-            return
-        ctx = Context(envelope, now, at, asked)
-        self._perform(self.machine.handle(name, event, ctx), now, at)
-
-    def _answered(self, event: Event, envelope: Envelope) -> Ask | None:
-        """The ask that this event answers, which is closed thereby."""
+        asked = None
         key = self._emissions.get(envelope.causation_id or "")
         # A fact can be caused by our ask without answering it: only what is addressed to us does. So can a
         # command to us: the ledger, asked to keep a task's start, may tell the engine to cancel the task.
-        if key is None or envelope.reply_to != self.identity.component_id or event.kind is Kind.COMMAND:
-            return None
-        retry = isinstance(event, PersistenceError) and event.error.retryable
-        if retry and self.identity.role is not Role.CLIENT:
-            return None
-        return self._close(key)
+        addressed = envelope.reply_to == self.identity.component_id and event.kind is not Kind.COMMAND
+        if key is not None and addressed:
+            entry = self._asks[key]
+            if not may_answer(entry.ask, self.identity.role, event, envelope):
+                self._out += self._strays.note(event, entry.ask, envelope)
+                return
+            retry = isinstance(event, PersistenceError) and event.error.retryable
+            if retry and self.identity.role is not Role.CLIENT:
+                self._postponed(entry, event, now, at)
+                return
+            asked = self._close(key)
+        self._perform(self.machine.handle(name, event, Context(envelope, now, at, asked)), now, at)
+
+    def _postponed(self, entry: OpenAsk, event: Event, now: float, at: str) -> None:
+        """The ask stays open and is repeated: the ledger may recover."""
+        assert isinstance(event, PersistenceError), event
+        entry.unanswered -= 1
+        if not entry.unanswered:  # Only now is it certain that nothing of it will be.
+            self._perform(self.machine.hindered(entry.ask, event.error, now, at), now, at)
 
     def _close(self, key: str) -> Ask | None:
         entry = self._asks.pop(key, None)
@@ -289,7 +292,7 @@ class Link:
         metrics: dict[str, Json] = {}
         if self.metrics and self._measured.get(hub) is not self.metrics:
             self._measured[hub] = self.metrics
-            metrics = {**self.metrics, **self.machine.figures()}
+            metrics = {**self.metrics, **self.machine.figures(), **self._strays.figures()}
         answer = h.HeartbeatResponse(
             number=number,
             status="draining" if self.draining else self.machine.status(),
@@ -384,7 +387,7 @@ class Link:
             case Reply(event, to):
                 envelope = self._envelope(event, to.correlation_id, to.source_component, at, to.message_id)
                 # Whoever asked may have no other hub in common with us, also if the answer took a while.
-                self._route(event, envelope, self._seen.get(to.message_id))
+                self._route(event, envelope, self._seen.get((to.source_component, to.message_id)))
             case SetTimer() | CancelTimer() | Call() | CancelCall() | Note():
                 self._out.append(effect)
             case _:
