@@ -13,7 +13,7 @@ from gleitzeitd.client import Client
 from gleitzeitd.model.change import AcceptWorkflow, Change, Fence, MakeReady, TakeShards
 from gleitzeitd.model.document import read
 from gleitzeitd.model.ledger import ReadyTask
-from gleitzeitd.model.names import SHARDS, Role, Shard, TaskId, WorkflowId
+from gleitzeitd.model.names import SHARDS, ComponentId, Role, Shard, TaskId, WorkflowId
 from gleitzeitd.plain import Json, to_plain
 from gleitzeitd.stores.sqlite import SqliteStore
 from tests.daemons import LOOK_SECONDS
@@ -33,10 +33,10 @@ async def fill(path: Path, workflows: int) -> None:
     assert workflow is not None
     plain = to_plain(workflow)
     shards = [Shard(number) for number in range(SHARDS)]
-    fence = Fence(role=Role.DEPENDENCY_RESOLVER, epoch=1)
+    fence = Fence(role=Role.DEPENDENCY_RESOLVER, asker=ComponentId("bench"), epoch=1)
     store = SqliteStore(path)
     await store.open()
-    await store.commit([TakeShards(role=fence.role, owner="bench", shards=shards)], AT)
+    await store.commit([TakeShards(role=fence.role, owner="bench.1", shards=shards)], AT)
     for start in range(0, workflows, BATCH):
         changes: list[Change] = []
         for number in range(start, min(start + BATCH, workflows)):

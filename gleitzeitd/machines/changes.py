@@ -16,7 +16,7 @@ from gleitzeitd.model.names import Role, WorkflowId
 
 def of_workflow(event: Event, envelope: Envelope) -> c.Change:
     """The change that an event delivered as ``save_workflow`` asks for."""
-    fence = c.Fence(role=Role.DEPENDENCY_RESOLVER, epoch=getattr(event, "epoch", 0))
+    fence = _fence(Role.DEPENDENCY_RESOLVER, event, envelope)
     match event:
         case p.SaveWorkflow():
             change: c.Change = c.AcceptWorkflow(
@@ -36,7 +36,7 @@ def of_workflow(event: Event, envelope: Envelope) -> c.Change:
         case d.WorkflowCancelled():
             change = _end(event.workflow_id, WorkflowState.CANCELLED, fence)
         case d.CancelWorkflow():
-            change = c.CancelWorkflow(workflow_id=event.workflow_id, reason=event.reason)
+            change = c.CancelWorkflow(workflow_id=event.workflow_id, reason=event.reason, fence=fence)
         case _:
             raise AssertionError(event)
     return change
@@ -44,7 +44,7 @@ def of_workflow(event: Event, envelope: Envelope) -> c.Change:
 
 def of_task(event: Event, envelope: Envelope) -> c.Change:
     """The change that an event delivered as ``save_task`` asks for."""
-    resolver = c.Fence(role=Role.DEPENDENCY_RESOLVER, epoch=getattr(event, "epoch", 0))
+    resolver = _fence(Role.DEPENDENCY_RESOLVER, event, envelope)
     match event:
         case d.WorkflowAnalyzed() | d.DependenciesSatisfied():
             change: c.Change = c.MakeReady(
@@ -59,7 +59,7 @@ def of_task(event: Event, envelope: Envelope) -> c.Change:
                 workflow_id=event.workflow_id, tasks=event.tasks, cursor=event.cursor, fence=resolver
             )
         case q.TaskAvailable():
-            fence = c.Fence(role=Role.QUEUE_MANAGER, epoch=event.epoch)
+            fence = _fence(Role.QUEUE_MANAGER, event, envelope)
             change = c.GrantLeases(shard=event.owned_shard, leases=event.leases, fence=fence)
         case e.TaskStarted():
             change = c.StartTask(
@@ -70,7 +70,10 @@ def of_task(event: Event, envelope: Envelope) -> c.Change:
             )
         case q.TaskPriorityChanged():
             change = c.ChangePriority(
-                workflow_id=event.workflow_id, task_ids=event.task_ids, priority=event.priority
+                workflow_id=event.workflow_id,
+                task_ids=event.task_ids,
+                priority=event.priority,
+                fence=_fence(Role.QUEUE_MANAGER, event, envelope),
             )
         case d.ResolveTask():
             change = c.ResolveTask(
@@ -79,6 +82,7 @@ def of_task(event: Event, envelope: Envelope) -> c.Change:
                 verdict=event.verdict,
                 attempt=event.attempt,
                 result=event.result,
+                fence=resolver,
             )
         case _:
             raise AssertionError(event)
@@ -110,6 +114,10 @@ def of_result(event: Event, envelope: Envelope) -> c.Change:
         case _:
             raise AssertionError(event)
     return change
+
+
+def _fence(role: Role, event: Event, envelope: Envelope) -> c.Fence:
+    return c.Fence(role=role, asker=envelope.source_component, epoch=getattr(event, "epoch", None))
 
 
 def _end(workflow_id: WorkflowId, state: WorkflowState, fence: c.Fence) -> c.EndWorkflow:

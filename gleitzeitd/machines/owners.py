@@ -9,9 +9,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gleitzeitd.errors import NotPermitted
 from gleitzeitd.model.change import TakeShards
 from gleitzeitd.model.ledger import Audience, Fact, ShardRow
 from gleitzeitd.model.names import SHARDS, ComponentId, Role, Shard
+
+
+def claim_problem(role: Role, owner: str, asker: ComponentId, asker_role: str | None) -> NotPermitted | None:
+    """Why a component may not claim shards as this; ``asker_role`` is what the hub has stamped."""
+    if asker_role not in (None, role):
+        return NotPermitted(f"claim_shard: {asker} is a {asker_role}, and claims as a {role}")
+    if owner.rpartition(".")[0] != asker:
+        return NotPermitted(f"claim_shard: {asker} is not {owner[:100]}, and claims in its name")
+    return None
+
 
 RECONNECT_SECONDS = 1.0
 """How long an owner whose connection ended has to come back."""
@@ -101,6 +112,11 @@ class Owners:
     def owned(self, role: Role, owner: str) -> list[ShardRow]:
         """The shards of an owner."""
         return [row for row in self._rows if row.owner(role) == owner]
+
+    def is_owner(self, component_id: ComponentId, shard: Shard) -> bool:
+        """Whether the shard is a component's, for whichever role."""
+        row = self._rows[shard]
+        return component_id in (row.owner_id(Role.DEPENDENCY_RESOLVER), row.owner_id(Role.QUEUE_MANAGER))
 
     def claimants(self, role: Role) -> list[ComponentId]:
         """Who has claimed lately."""

@@ -37,10 +37,17 @@ class Status(StrEnum):
 
 @record
 class Fence:
-    """Under which ownership a change is asked for."""
+    """Under which ownership of a shard a change is asked for, and by whom."""
 
     role: Role
-    epoch: int
+    asker: ComponentId
+    """As the hub has stamped it."""
+    epoch: int | None = None
+    """None: whichever the asker has it under."""
+
+
+NOT_THE_OWNER = "another component owns the shard"
+"""The message of an outcome that is stale for this reason alone: the owner is to be asked."""
 
 
 class Change:
@@ -153,6 +160,8 @@ class ResolveTask(Change):
     attempt: int = 0
     """The one that is judged; 0: whichever is unknown now."""
     result: Json = None
+    fence: Fence | None = None
+    """None: the ledger itself wants it."""
     by: Actor | None = None
     """Who wants it; None: the ledger itself, and it is not in the audit."""
 
@@ -180,6 +189,8 @@ class CancelWorkflow(Change):
 
     workflow_id: WorkflowId
     reason: str
+    fence: Fence | None = None
+    """None: the ledger itself wants it."""
     by: Actor | None = None
     """Who wants it; None: the ledger itself, and it is not in the audit."""
 
@@ -200,6 +211,8 @@ class ChangePriority(Change):
     workflow_id: WorkflowId
     task_ids: list[TaskId]
     priority: int
+    fence: Fence | None = None
+    """None: the ledger itself wants it."""
     by: Actor | None = None
     """Who wants it; None: the ledger itself, and it is not in the audit."""
 

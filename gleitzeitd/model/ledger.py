@@ -341,6 +341,10 @@ class ShardRow:
         """The incarnation that owns the shard for that role."""
         return self.resolver if role is Role.DEPENDENCY_RESOLVER else self.queue_manager
 
+    def owner_id(self, role: Role) -> str:
+        """The component whose incarnation owns it; empty if none does."""
+        return self.owner(role).rpartition(".")[0]
+
     def last(self, role: Role) -> int:
         """The last number that the role follows."""
         return self.last_resolver if role is Role.DEPENDENCY_RESOLVER else self.last_queue_manager

@@ -51,15 +51,15 @@ CHAIN = {"a": [], "b": ["a"], "c": ["b"]}
 BROKEN = ExecutionFailed("no").info()
 
 
-def resolver(epoch=1):
-    return Fence(role=Role.DEPENDENCY_RESOLVER, epoch=epoch)
+def resolver(epoch=1, asker="one"):
+    return Fence(role=Role.DEPENDENCY_RESOLVER, asker=ComponentId(asker), epoch=epoch)
 
 
-def queue_manager(epoch=1):
-    return Fence(role=Role.QUEUE_MANAGER, epoch=epoch)
+def queue_manager(epoch=1, asker="one"):
+    return Fence(role=Role.QUEUE_MANAGER, asker=ComponentId(asker), epoch=epoch)
 
 
-def take(role, shards=ALL, owner="one"):
+def take(role, shards=ALL, owner="one.1"):
     return TakeShards(role=role, owner=owner, shards=list(shards))
 
 

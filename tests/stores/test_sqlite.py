@@ -321,7 +321,7 @@ async def test_a_new_file_never_has_the_epochs_of_one_that_was_there_before(path
     store = SqliteStore(path, first_epoch=1000)
     found = await store.open()
     assert {(row.resolver_epoch, row.queue_manager_epoch) for row in found.shards} == {(1000, 1000)}
-    await store.commit([TakeShards(role=Role.DEPENDENCY_RESOLVER, owner="one", shards=[Shard(3)])], AT)
+    await store.commit([TakeShards(role=Role.DEPENDENCY_RESOLVER, owner="one.1", shards=[Shard(3)])], AT)
     await store.close()
     again = SqliteStore(path, first_epoch=2000)
     found = await again.open()

@@ -16,12 +16,14 @@ from gleitzeitd.model.ledger import (
     Verdict,
     Waiting,
 )
+from gleitzeitd.model.names import shard_of
 from gleitzeitd.model.transition.rules import (
     apply,
     body_of_end,
     deadlines,
     end_task,
     fail_task,
+    not_the_owner,
     publish,
     workflow_of,
 )
@@ -62,6 +64,8 @@ def _resolve(change: ResolveTask, rows: Rows, at: str) -> Outcome:
         return Outcome(
             status=Status.MISSING, message=f"no task {change.task_id} in workflow {change.workflow_id}"
         )
+    if (refused := not_the_owner(rows, shard_of(change.workflow_id), change.fence)) is not None:
+        return refused
     if row.state is not TaskState.UNKNOWN or change.attempt not in (0, row.attempt):
         again = row.crashes > 0 and row.state in _DONE_ALREADY[change.verdict]
         found = f"{row.task_id} is {row.state.value}: only a task that is unknown can be resolved"

@@ -6,9 +6,11 @@ from functools import singledispatch
 
 from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.model.change import (
+    NOT_THE_OWNER,
     Change,
     Fence,
     Outcome,
+    Status,
 )
 from gleitzeitd.model.ledger import (
     ENDED,
@@ -63,8 +65,18 @@ def publish(rows: Rows, workflow: WorkflowRow, name: str, audience: Audience, bo
 
 
 def fenced(rows: Rows, shard: Shard, fence: Fence) -> bool:
-    """Whether the asker owns the shard no longer."""
-    return rows.shard(shard).epoch(fence.role) != fence.epoch
+    """Whether the asker does not own the shard, or no longer."""
+    row = rows.shard(shard)
+    if fence.epoch is not None and row.epoch(fence.role) != fence.epoch:
+        return True
+    return row.owner_id(fence.role) != fence.asker
+
+
+def not_the_owner(rows: Rows, shard: Shard, fence: Fence | None) -> Outcome | None:
+    """What a command that was passed on by somebody else than the owner comes to."""
+    if fence is None or not fenced(rows, shard, fence):
+        return None
+    return Outcome(status=Status.STALE, message=NOT_THE_OWNER)
 
 
 def ready_form(row: TaskRow) -> Json:

@@ -31,6 +31,7 @@ from gleitzeitd.model.transition.rules import (
     apply,
     cancel_tasks,
     fenced,
+    not_the_owner,
     publish,
 )
 from gleitzeitd.model.workflow import Workflow
@@ -121,6 +122,8 @@ def _cancel_workflow(change: CancelWorkflow, rows: Rows, at: str) -> Outcome:
     workflow = rows.workflow(change.workflow_id)
     if workflow is None:
         return Outcome(status=Status.MISSING, message=f"no workflow {change.workflow_id}")
+    if (refused := not_the_owner(rows, workflow.shard, change.fence)) is not None:
+        return refused
     if workflow.state not in OPEN:
         asked_again = workflow.state is WorkflowState.CANCELLED  # the answer may have been lost
         return Outcome(
@@ -174,8 +177,11 @@ def _begin_to_cancel(rows: Rows, workflow: WorkflowRow, reason: str, at: str) ->
 
 @apply.register
 def _change_priority(change: ChangePriority, rows: Rows, at: str) -> Outcome:
-    if rows.workflow(change.workflow_id) is None:
+    workflow = rows.workflow(change.workflow_id)
+    if workflow is None:
         return Outcome(status=Status.MISSING, message=f"no workflow {change.workflow_id}")
+    if (refused := not_the_owner(rows, workflow.shard, change.fence)) is not None:
+        return refused
     wanted = set(change.task_ids)
     for row in rows.open_tasks(change.workflow_id):
         if row.state not in HELD and (not wanted or row.task_id in wanted):
