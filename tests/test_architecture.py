@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "providers": BASICS | {"bounds", "model"},
     "config": BASICS | {"bounds", "model.names"},
     "workflow_file": BASICS | {"model"},
-    "protocol_file": BASICS | {"model", "config.locate", "providers.schema", "workflow_file.text"},
+    "protocol_file": BASICS | {"model", "config.locate", "providers.schema", "workflow_file"},
     "earlier": BASICS | {"model"},
     "runtime": BASICS
     | {

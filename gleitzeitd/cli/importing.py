@@ -140,12 +140,9 @@ def _dumper() -> Any:
 
 
 def _plain(file: str) -> tuple[Json, bytes]:
-    from gleitzeitd.protocol_file.loading import parse_plain
+    from gleitzeitd.protocol_file.loading import parse_plain, read
 
-    try:
-        data = Path(file).read_bytes()
-    except OSError as problem:
-        raise ConfigError(f"{file}: {problem.strerror or problem}") from problem
+    data = read(file)
     return parse_plain(data, file)[0], data
 
 

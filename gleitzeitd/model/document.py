@@ -213,7 +213,8 @@ class _Reader(PolicyReader):
     def tasks(self, table: dict[str, Json], priority: int) -> tuple[Task, ...]:
         entries = table.get("tasks")
         if entries is None or entries == []:
-            self.problem(("tasks",) if "tasks" in table else (), "a workflow must contain at least one task; expected a list of them")
+            message = "a workflow must contain at least one task; expected a list of them"
+            self.problem(("tasks",) if "tasks" in table else (), message)
             return ()
         if not isinstance(entries, list):
             self.problem(("tasks",), f"expected a list, found {describe(entries)}")

@@ -30,6 +30,8 @@ class WorkflowLimits:
     """Levels of lists and tables. What is nested deeper is refused."""
     text_characters: int = bounded(8_000_000, least=1000, most=100_000_000, unit="characters")
     """The longest single text, as a script. With a longer one the workflow is refused."""
+    aliases: int = bounded(10_000, least=0, most=1_000_000)
+    """Uses of YAML's anchors in a file. With more it is refused."""
     tasks: int = bounded(20_000, least=1, most=TASKS_LIMIT)
     """Tasks in a workflow, those of a batch included. With more it is refused."""
     dependencies: int = bounded(10_000, least=1, most=TASKS_LIMIT)

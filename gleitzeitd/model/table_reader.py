@@ -168,7 +168,7 @@ def not_plain(document: Json, limits: WorkflowLimits = LIMITS) -> Iterable[tuple
 
 
 def too_many_values(limit: int) -> str:
-    return f"more than {limit} values are in the workflow; make several workflows of it"
+    return f"more than {limit} values; make several files of it"
 
 
 def too_deep(limit: int) -> str:

@@ -19,6 +19,7 @@ from gleitzeitd.model.protocol import Protocol
 from gleitzeitd.model.protocol_document import ProtocolReading, read_protocol
 from gleitzeitd.plain import Json
 from gleitzeitd.providers.schema import problems
+from gleitzeitd.workflow_file.source import NoTextError, Unreadable, decoded, read_bounded
 from gleitzeitd.workflow_file.text import Limits, Place, parse_json, parse_yaml
 
 LIMITS = Limits(size=1024 * 1024, nodes=100_000, aliases=1000)
@@ -73,12 +74,19 @@ def load(path: str | Path) -> ProtocolFile:
     Raises:
         ConfigError: it cannot be read; the message begins with the file, and the line if there is one.
     """
+    return parse(read(path), str(path))
+
+
+def read(path: str | Path) -> bytes:
+    """The bytes of a file; one more than is possible, if there are more.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(LIMITS.size + 1)
-    except OSError as problem:
-        raise ConfigError(f"{path}: {problem.strerror or problem}") from problem
-    return parse(data, str(path))
+        return read_bounded(path, LIMITS.size)
+    except Unreadable as problem:
+        raise ConfigError(f"{path}: cannot be read: {problem}") from problem
 
 
 def parse(data: bytes, source: str) -> ProtocolFile:
@@ -100,11 +108,11 @@ def parse_plain(data: bytes, source: str) -> tuple[Json, Place | dict[KeyPath, i
         ConfigError: as ``load``.
     """
     if len(data) > LIMITS.size:
-        raise ConfigError(f"{source}: larger than {LIMITS.size} bytes")
+        raise ConfigError(f"{source}:1:1: larger than {LIMITS.size} bytes; make several protocols of it")
     try:
-        text = data.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as problem:
-        raise ConfigError(f"{source}:{data.count(10, 0, problem.start) + 1}: no UTF-8 text") from problem
+        text = decoded(data).replace("\r\n", "\n")
+    except NoTextError as problem:
+        raise ConfigError(f"{source}:{problem.line}:{problem.column}: {problem}") from problem
     if source.endswith(".toml"):
         return _parse_toml(text, source)
     try:
@@ -117,7 +125,7 @@ def _parse_toml(text: str, source: str) -> tuple[Json, dict[KeyPath, int]]:
     try:
         return tomllib.loads(text), locate(text)
     except RecursionError as problem:
-        raise ConfigError(f"{source}: nested too deeply") from problem
+        raise ConfigError(f"{source}:1:1: nested too deeply; make it flatter") from problem
     except ValueError as problem:
         where = _TOML_PLACE.search(str(problem))
         lines = text.splitlines() or [""]
@@ -125,4 +133,6 @@ def _parse_toml(text: str, source: str) -> tuple[Json, dict[KeyPath, int]]:
         if where is not None and where[1]:
             line, column = int(where[1]), int(where[2])
         reason = _TOML_PLACE.sub("", str(problem))
-        raise ConfigError(f"{source}:{line}:{column}: not valid TOML: {reason}") from problem
+        raise ConfigError(
+            f"{source}:{line}:{column}: not valid TOML: {reason}; correct it there, or in the line before"
+        ) from problem

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from gleitzeitd.model.names import NAME_LIMIT
 from gleitzeitd.model.problem import Problem
 from gleitzeitd.model.table_reader import TableReader
-from gleitzeitd.model.workflow import TASKS_LIMIT
 from gleitzeitd.model.workflow_schema import BATCH_KEYS, TEMPLATE_KEYS
 from gleitzeitd.plain import Json
+from gleitzeitd.workflow_file.matching import ENTRIES_LIMIT, TooManyError, matching
 
 _IMAGES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"})
 _NO_BATCH_KEYS = ("type", "batch", "template", "protocol")
@@ -47,8 +46,11 @@ class Expansion:
         return ("protocol",) if rest == ("protocol",) else ("batch",)
 
 
-def expand_batch(document: Json, folder: Path) -> Expansion | None:
-    """The document with its batch as tasks; None if it has none. Directories start at ``folder``."""
+def expand_batch(document: Json, folder: Path, most: int) -> Expansion | None:
+    """The document with its batch as tasks; None if it has none.
+
+    Directories start at ``folder``. More than ``most`` tasks are a problem.
+    """
     if not isinstance(document, dict):
         return None
     if document.get("type") != "batch" and document.get("batch") is None:
@@ -61,7 +63,7 @@ def expand_batch(document: Json, folder: Path) -> Expansion | None:
         reader.problem(("type",), "there is a batch: expected batch")
     directory = reader.text(batch, "directory", ("batch",)) or "."
     pattern = reader.text(batch, "pattern", ("batch",)) or BATCH_KEYS["pattern"]["default"]
-    files = [] if reader.problems else _matching(folder / directory, pattern, reader)
+    files = [] if reader.problems else _matching(folder / directory, pattern, most, reader)
     before = document.get("tasks") or []
     if not isinstance(before, list):
         reader.problem(("tasks",), "expected a list")
@@ -77,22 +79,34 @@ def expand_batch(document: Json, folder: Path) -> Expansion | None:
     )
 
 
-def _matching(directory: Path, pattern: str, reader: TableReader) -> list[Path]:
+def _matching(directory: Path, pattern: str, most: int, reader: TableReader) -> list[Path]:
     if not directory.is_dir():
         where = ("batch", "directory")
-        reader.problem(where, f"there is no directory {directory}")
+        reader.problem(
+            where, f"there is no directory {directory}; it is looked for beside the workflow's file"
+        )
         return []
     if Path(pattern).is_absolute():
-        reader.problem(("batch", "pattern"), f"{pattern!r} is no pattern of files in a directory")
+        message = f"{pattern!r} is no pattern of files in a directory; name the directory in batch.directory"
+        reader.problem(("batch", "pattern"), message)
         return []
     try:
-        # One more than is possible, so that the reader of the document says that there are too many.
-        found = sorted(islice((path for path in directory.glob(pattern) if path.is_file()), TASKS_LIMIT + 1))
-    except (ValueError, OSError) as problem:
+        found = matching(directory, pattern, most)
+    except ValueError as problem:
         reader.problem(("batch", "pattern"), f"{pattern!r} is no pattern of files in a directory: {problem}")
         return []
+    except TooManyError:
+        where = f"more than {ENTRIES_LIMIT} files and folders in {directory} would have to be looked at"
+        reader.problem(("batch", "directory"), f"{where}; name a smaller one")
+        return []
+    if len(found) > most:
+        remedy = "name fewer, and make several workflows of it"
+        reader.problem(("batch", "pattern"), f"more than {most} files match {pattern!r}: {remedy}")
+        return []
     if not found:
-        reader.problem(("batch", "pattern"), f"no file in {directory} matches {pattern!r}")
+        reader.problem(
+            ("batch", "pattern"), f"no file in {directory} matches {pattern!r}; correct one of them"
+        )
     return found
 
 

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from gleitzeitd.errors import WorkflowInvalid
 from gleitzeitd.model.document import Reading, read
+from gleitzeitd.model.limits import WorkflowLimits
 from gleitzeitd.model.problem import Problem
 from gleitzeitd.plain import Json
 from gleitzeitd.workflow_file.batch import Expansion, expand_batch
+from gleitzeitd.workflow_file.source import NoTextError, Unreadable, decoded, read_bounded
 from gleitzeitd.workflow_file.text import Limits, Place, parse_json, parse_yaml
 
 _SCRIPT_KEYS = ("file", "file_path")
@@ -35,6 +37,7 @@ class WorkflowFile:
     """Of a batch that could not become tasks."""
     place: Place = field(repr=False)
     expansion: Expansion | None = field(default=None, repr=False)
+    limits: WorkflowLimits = field(default_factory=WorkflowLimits, repr=False)
 
     def locate(self, path: tuple[str | int, ...]) -> tuple[int, int]:
         """Line and column, from 1, of what ``path`` leads to, or of the nearest thing around it."""
@@ -50,43 +53,44 @@ class WorkflowFile:
         """The workflow in the file, or all problems of it."""
         if self.problems:
             return Reading(workflow=None, problems=self.problems)
-        return read(self.document)
+        return read(self.document, self.limits)
 
 
-def load(path: str | Path, limits: Limits | None = None) -> WorkflowFile:
+def load(path: str | Path, limits: WorkflowLimits | None = None) -> WorkflowFile:
     """The document in the file at ``path``; JSON if it ends in ``.json``, otherwise YAML.
 
     Raises:
         WorkflowInvalid: it cannot be read, or breaks a limit; the message begins with file, line, column.
     """
-    limits = limits or Limits()
+    limits = limits or WorkflowLimits()
     source = str(path)
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(limits.size + 1)
-    except OSError as problem:
-        raise WorkflowInvalid(f"{source}: {problem.strerror or problem}") from problem
+        data = read_bounded(path, limits.file_bytes)
+    except Unreadable as problem:
+        raise WorkflowInvalid(f"{source}:1:1: cannot be read: {problem}") from problem
     return parse(data, source=source, folder=Path(path).parent, limits=limits)
 
 
-def parse(data: bytes, *, source: str, folder: Path, limits: Limits | None = None) -> WorkflowFile:
+def parse(data: bytes, *, source: str, folder: Path, limits: WorkflowLimits | None = None) -> WorkflowFile:
     """The document in ``data``; relative paths in it start at ``folder``. ``source`` is as in ``load``.
 
     Raises:
         WorkflowInvalid: as ``load``.
     """
-    limits = limits or Limits()
-    if len(data) > limits.size:
-        raise WorkflowInvalid(f"{source}:1:1: larger than {limits.size} bytes")
+    limits = limits or WorkflowLimits()
+    if len(data) > limits.file_bytes:
+        reason = "keep data in files that tasks read, or make several workflows of it"
+        raise WorkflowInvalid(f"{source}:1:1: larger than {limits.file_bytes} bytes; {reason}")
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as problem:
-        line = data.count(b"\n", 0, problem.start) + 1
-        column = problem.start - data.rfind(b"\n", 0, problem.start)
-        raise WorkflowInvalid(f"{source}:{line}:{column}: no UTF-8 text") from problem
+        text = decoded(data)
+    except NoTextError as problem:
+        raise WorkflowInvalid(f"{source}:{problem.line}:{problem.column}: {problem}") from problem
+    if source.endswith(".toml"):
+        reason = "TOML is for settings; write the workflow as YAML or JSON"
+        raise WorkflowInvalid(f"{source}:1:1: no workflow file: {reason}")
     reader = parse_json if source.endswith(".json") else parse_yaml
-    document, place = reader(text, source, limits)
-    expansion = expand_batch(document, folder.absolute())
+    document, place = reader(text, source, Limits.of(limits))
+    expansion = expand_batch(document, folder.absolute(), limits.tasks)
     if expansion is not None:
         document = expansion.document
     _make_paths_absolute(document, folder.absolute())
@@ -96,6 +100,7 @@ def parse(data: bytes, *, source: str, folder: Path, limits: Limits | None = Non
         problems=expansion.problems if expansion is not None else (),
         place=place,
         expansion=expansion,
+        limits=limits,
     )
 
 

@@ -14,13 +14,17 @@ from typing import Any, NoReturn
 import yaml
 
 from gleitzeitd.errors import WorkflowInvalid
-from gleitzeitd.model.table_reader import INTEGER_LIMIT
-from gleitzeitd.plain import Json
+from gleitzeitd.model.limits import WorkflowLimits
+from gleitzeitd.model.table_reader import INTEGER_LIMIT, too_deep, too_long_text, too_many_values
+from gleitzeitd.plain import Json, describe
+from gleitzeitd.workflow_file.advice import advice
 
+_KEY = "a key must be text, found {}; put it in quotes"
 _TAG = "tag:yaml.org,2002:"
 _TEXT_TAGS = frozenset({_TAG + "str", _TAG + "timestamp", _TAG + "value"})
 _SCALAR_TAGS = frozenset({_TAG + name for name in ("null", "bool", "int", "float")})
 _DIGITS_LIMIT = 100
+_SHOWN = 80
 _TOKEN = re.compile(r'"(?:[^"\\]|\\[\s\S])*(?:"|\Z)|[\[\]{},:]|[^\s\[\]{},:"]+')
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -31,12 +35,28 @@ class Limits:
 
     size: int = 16 * 1024 * 1024
     """Bytes."""
-    depth: int = 100
+    depth: int = 64
     """Levels of tables and lists, aliases followed."""
-    nodes: int = 1_000_000
+    nodes: int = 250_000
     """Values, aliases followed."""
     aliases: int = 10_000
     """Uses of anchors."""
+    text: int = 8_000_000
+    """Characters of one text."""
+    tasks: int | None = None
+    """Items of the list ``tasks`` of the whole; None: it means nothing there."""
+
+    @classmethod
+    def of(cls, limits: WorkflowLimits) -> Limits:
+        """Those of a workflow's file."""
+        return cls(
+            size=limits.file_bytes,
+            depth=limits.depth,
+            nodes=limits.values,
+            text=limits.text_characters,
+            tasks=limits.tasks,
+            aliases=limits.aliases,
+        )
 
 
 @dataclass(slots=True)
@@ -48,7 +68,7 @@ class Place:
     column: int
     """From 1, in characters."""
     inner: dict[str | int, Place] = field(default_factory=dict)
-    """By key, where the key stands; by index, where the item stands."""
+    """By key, where the key stands; by index, where the item stands. Those of scalars share an empty one."""
 
 
 @dataclass(slots=True)
@@ -87,9 +107,9 @@ class _Builder:
 
     def start(self, value: Json, place: Place, anchor: str | None = None) -> None:
         if len(self.open) >= self.limits.depth:
-            self.refuse(place, f"nested more than {self.limits.depth} levels deep")
+            self.refuse(place, too_deep(self.limits.depth))
         if self.awaits_key():
-            self.refuse(place, "a key must be text")
+            self.refuse(place, _KEY.format("a list" if isinstance(value, list) else "a table"))
         self.count(1, place)
         self.open.append(_Node(value, place, anchor=anchor))
 
@@ -107,13 +127,19 @@ class _Builder:
     def count(self, nodes: int, place: Place) -> None:
         self.total += nodes
         if self.total > self.limits.nodes:
-            self.refuse(place, f"more than {self.limits.nodes} values")
+            self.refuse(place, too_many_values(self.limits.nodes))
+
+    def text(self, text: str, place: Place) -> None:
+        if len(text) > self.limits.text:
+            self.refuse(place, too_long_text(len(text), self.limits.text))
 
     def key(self, key: str, place: Place, *, merging: bool = False) -> None:
         table = self.open[-1]
         if key in table.place.inner:
             first = table.place.inner[key]
-            self.refuse(place, f"the key {key!r} is here twice, first in line {first.line}")
+            self.refuse(
+                place, f"the key {_cut(key)!r} is here twice, first in line {first.line}; remove one of them"
+            )
         table.key, table.key_place, table.merging = key, place, merging
 
     def add(self, node: _Node) -> None:
@@ -127,6 +153,7 @@ class _Builder:
         parent.size += node.size
         parent.height = max(parent.height, node.height + 1)
         if isinstance(parent.value, list):
+            self.task(parent, node.place)
             parent.place.inner[len(parent.value)] = node.place
             parent.value.append(node.value)
             return
@@ -141,23 +168,31 @@ class _Builder:
         )
         parent.key = parent.key_place = None
 
+    def task(self, parent: _Node, place: Place) -> None:
+        """Here, since to read on would take as long as the file is."""
+        most = self.limits.tasks
+        if most is None or len(parent.value) < most or len(self.open) != 2 or self.open[0].key != "tasks":
+            return
+        self.refuse(place, f"more than {most} tasks; make several workflows of it")
+
     def merge(self, parent: _Node, node: _Node) -> None:
         tables = node.value if isinstance(node.value, list) else [node.value]
         if not all(isinstance(table, dict) for table in tables):
-            self.refuse(node.place, "'<<' takes a table, or a list of tables")
+            self.refuse(node.place, f"'<<' takes a table, or a list of tables, found {describe(node.value)}")
         parent.merged += tables
 
     def alias(self, name: str, place: Place) -> None:
         self.aliases += 1
         if self.aliases > self.limits.aliases:
-            self.refuse(place, f"more than {self.limits.aliases} aliases")
+            self.refuse(place, f"more than {self.limits.aliases} aliases; write out what they stand for")
         if self.awaits_key():
-            self.refuse(place, "a key must be text")
+            self.refuse(place, _KEY.format(f"the alias *{_cut(name)}"))
         node = self.anchors.get(name)
         if node is None:
-            self.refuse(place, f"the alias *{name} stands for nothing, or for what it is in")
+            reason = f"stands for nothing, or for what it is in; expected &{_cut(name)} before it"
+            self.refuse(place, f"the alias *{_cut(name)} {reason}")
         if len(self.open) + node.height > self.limits.depth:
-            self.refuse(place, f"nested more than {self.limits.depth} levels deep")
+            self.refuse(place, too_deep(self.limits.depth))
         self.count(node.size, place)
         self.add(_Node(node.value, Place(place.line, place.column, node.place.inner), node.size, node.height))
 
@@ -170,6 +205,10 @@ def parse_yaml(text: str, source: str, limits: Limits) -> tuple[Json, Place]:
     """
     builder = _Builder(source, limits)
     documents = 0
+    if "\0" in text:
+        builder.refuse(
+            _Lines(text).place(text.index("\0")), "a NUL character; this is no text: name a YAML file"
+        )
     try:
         for event in yaml.parse(text, Loader=_LOADER):
             mark = event.start_mark
@@ -177,18 +216,21 @@ def parse_yaml(text: str, source: str, limits: Limits) -> tuple[Json, Place]:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    builder.refuse(place, "a second document begins; there can be only one in a file")
+                    builder.refuse(place, "a second document begins; give it a file of its own")
             else:
                 _yaml_event(builder, event, place)
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
         place = Place(mark.line + 1, mark.column + 1) if mark is not None else Place(1, 1)
         reason = ", ".join(part for part in (problem.context, problem.problem) if part)
-        raise WorkflowInvalid(f"{source}:{place.line}:{place.column}: {reason}") from problem
+        raise WorkflowInvalid(
+            f"{source}:{place.line}:{place.column}: no YAML: {reason}{advice(reason)}"
+        ) from problem
     except yaml.YAMLError as problem:
         found = re.search(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
         place = _Lines(text).place(found.start() if found else 0)
-        reason = "a character that YAML does not allow"
+        character = f" (U+{ord(found.group()):04X})" if found else ""
+        reason = f'a character that YAML does not allow{character}; write it as "\\u0000", or remove it'
         raise WorkflowInvalid(f"{source}:{place.line}:{place.column}: {reason}") from problem
     if builder.root is None:
         return None, Place(1, 1)
@@ -199,9 +241,11 @@ def _yaml_event(builder: _Builder, event: Any, place: Place) -> None:
     if isinstance(event, yaml.ScalarEvent):
         if builder.awaits_key():
             _yaml_tag(builder, event.tag, place, _TEXT_TAGS)
+            builder.text(event.value, place)
             builder.key(event.value, place, merging=event.value == "<<" and event.implicit[0])
         else:
             builder.count(1, place)
+            builder.text(event.value, place)
             builder.add(_Node(_yaml_scalar(builder, event, place), place, anchor=event.anchor))
     elif isinstance(event, yaml.MappingStartEvent):
         _yaml_tag(builder, event.tag, place, {_TAG + "map"})
@@ -217,7 +261,9 @@ def _yaml_event(builder: _Builder, event: Any, place: Place) -> None:
 
 def _yaml_tag(builder: _Builder, tag: str | None, place: Place, allowed: frozenset[str] | set[str]) -> None:
     if tag not in (None, "!") and tag not in allowed:
-        builder.refuse(place, f"the tag {tag} cannot be used here")
+        builder.refuse(
+            place, f"the tag {_cut(tag)} cannot be used here; leave it out: only plain values are read"
+        )
 
 
 def _yaml_scalar(builder: _Builder, event: Any, place: Place) -> Json:
@@ -232,20 +278,25 @@ def _yaml_scalar(builder: _Builder, event: Any, place: Place) -> Json:
     if tag in _TEXT_TAGS:
         return event.value
     if len(event.value) > _DIGITS_LIMIT:
-        builder.refuse(place, "a number with too many digits; write it as text")
+        builder.refuse(place, f"a number of {len(event.value)} characters; write it as text, in quotes")
     try:
         value = builder.scalars.construct_object(yaml.ScalarNode(tag, event.value))
     except (ValueError, KeyError, OverflowError, yaml.YAMLError):
-        builder.refuse(place, f"{event.value!r} is not of the type {tag.removeprefix(_TAG)}")
+        wrong = f"{_cut(event.value)!r} is not of the type {tag.removeprefix(_TAG)}"
+        builder.refuse(place, f"{wrong}; correct it, or leave the tag out")
     return _number(builder, value, place)
 
 
 def _number(builder: _Builder, value: Json, place: Place) -> Json:
     if isinstance(value, float) and not -float("inf") < value < float("inf"):
-        builder.refuse(place, "NaN and Infinity are no JSON")
+        builder.refuse(place, "NaN and Infinity are no JSON; write them as text, in quotes")
     if type(value) is int and abs(value) > INTEGER_LIMIT:
-        builder.refuse(place, "a whole number beyond 2^53; write it as text")
+        builder.refuse(place, "a whole number beyond 2^53; write it as text, in quotes")
     return value
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 class _Lines:
@@ -271,7 +322,9 @@ def parse_json(text: str, source: str, limits: Limits) -> tuple[Json, Place]:
     try:
         json.loads(text, parse_int=float, parse_constant=float)  # for its messages; the value is built below
     except json.JSONDecodeError as problem:
-        raise WorkflowInvalid(f"{source}:{problem.lineno}:{problem.colno}: {problem.msg}") from problem
+        found = repr(text[problem.pos]) if problem.pos < len(text) else "the end of the file"
+        reason = f"no JSON: {problem.msg[:1].lower()}{problem.msg[1:]}, found {found}{advice(problem.msg)}"
+        raise WorkflowInvalid(f"{source}:{problem.lineno}:{problem.colno}: {reason}") from problem
     for match in _TOKEN.finditer(text):
         symbol, place = match.group(), lines.place(match.start())
         if symbol in ("{", "["):
@@ -291,13 +344,15 @@ def _bound_json(builder: _Builder, text: str, lines: _Lines) -> None:
         symbol = match.group()
         depth += (symbol in ("{", "[")) - (symbol in ("}", "]"))
         if depth > builder.limits.depth:
-            builder.refuse(lines.place(match.start()), f"nested more than {builder.limits.depth} levels deep")
+            builder.refuse(lines.place(match.start()), too_deep(builder.limits.depth))
 
 
 def _json_scalar(builder: _Builder, symbol: str, place: Place) -> None:
     if len(symbol) > _DIGITS_LIMIT and not symbol.startswith('"'):
-        builder.refuse(place, "a number with too many digits; write it as text")
+        builder.refuse(place, f"a number of {len(symbol)} characters; write it as text, in quotes")
     value = json.loads(symbol)
+    if isinstance(value, str):
+        builder.text(value, place)
     if builder.awaits_key():
         builder.key(value, place)
         return

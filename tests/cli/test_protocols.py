@@ -138,7 +138,7 @@ def test_all_problems_of_all_files_are_told_with_their_places(tmp_path: Path) ->
     assert result.stderr.splitlines() == [
         f"{wrong}:2:1: version: expected a version as v1, found 'one'",
         f"{wrong}:9:14: methods.forecast.parameters.days.type: unknown type 'intger', did you mean integer?",
-        f"{missing}: No such file or directory",
+        f"{missing}: cannot be read: No such file or directory; check its name, and the folder that this runs in",
     ]
     plain = json.loads(call(FakeClient(), "protocols", "check", "--json", str(wrong)).stdout)
     assert plain["valid"] is False

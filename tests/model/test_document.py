@@ -125,10 +125,10 @@ def test_a_priority_as_a_number_is_read_with_a_warning():
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        (None, "the document is empty"),
+        (None, "the document is empty; expected a table with name and tasks"),
         ([], "expected a table, found a list"),
-        ({}, "a workflow must contain at least one task"),
-        ({"tasks": []}, "tasks: a workflow must contain at least one task"),
+        ({}, "a workflow must contain at least one task; expected a list of them"),
+        ({"tasks": []}, "tasks: a workflow must contain at least one task; expected a list of them"),
         ({"tasks": {}}, "tasks: expected a list, found a table"),
         ({"tasks": [3]}, "tasks[0]: expected a table, found a whole number"),
         ({"tasks": [{}]}, "tasks[0]: method is missing"),
