@@ -1,6 +1,7 @@
 """A provider's calls: which run, which wait, and what becomes of each.
 
-A call is named by workflow, task and attempt. It is *queued*, in the order of arrival, while as many run
+A call is named by the engine that makes it, and by workflow, task and attempt: nobody else ends it, or gets its
+answer. It is *queued*, in the order of arrival, while as many run
 as the provider has capacity for; then it is *running*; then it has *ended*, and its answer is *kept* for a
 while:
 
@@ -204,7 +205,7 @@ class ProviderMachine(Machine):
     # --- calls --------------------------------------------------------------------------------
 
     def on_execute_method(self, event: v.ExecuteMethod, ctx: Context) -> Effects:
-        call_id = _call_id(event)
+        call_id = _call_id(event, ctx)
         call = self._running.get(call_id) or self._queued.get(call_id)
         if call is not None:
             call.execute = ctx.envelope
@@ -332,7 +333,7 @@ class ProviderMachine(Machine):
     # --- the end of calls that nobody wants any more ------------------------------------------
 
     def on_cancel_method(self, event: v.CancelMethod, ctx: Context) -> Effects:
-        call_id = _call_id(event)
+        call_id = _call_id(event, ctx)
         if (running := self._running.get(call_id)) is not None:
             first, running.cancel = running.cancel is None, ctx.envelope
             return [CancelCall(call_id)] if first else []
@@ -464,8 +465,9 @@ class ProviderMachine(Machine):
         return f"{len(self._running)} of {self.capacity} running, {len(self._queued)} queued, {ran}"
 
 
-def _call_id(event: v.ExecuteMethod | v.CancelMethod) -> str:
-    return f"{event.workflow_id}/{event.task_id}/{event.attempt}"
+def _call_id(event: v.ExecuteMethod | v.CancelMethod, ctx: Context) -> str:
+    engine = ctx.envelope.source_component
+    return f"{event.workflow_id}/{event.task_id}/{event.attempt}@{engine}"
 
 
 def _error(about: v.ExecuteMethod | v.CancelMethod | Work, error: TaskError) -> v.ProviderError:

@@ -9,7 +9,7 @@ from gleitzeitd.events import provider as v
 from gleitzeitd.machines.provider import ProviderMachine, Settings, Work
 from gleitzeitd.model.names import ComponentId, TaskId, WorkflowId
 from gleitzeitd.model.protocol import Method, Protocol, SchemaProblem
-from tests.drive import CORRELATION, Dialogue
+from tests.drive import CORRELATION, SOMEBODY, Dialogue
 
 ME, ENGINE, OTHER = ComponentId("provider-1"), ComponentId("engine-1"), ComponentId("engine-2")
 MATHS = Protocol(
@@ -63,3 +63,7 @@ def work(task, n=2, timeout=None):
 
 def result(task, value):
     return v.MethodResult(workflow_id=W, task_id=TaskId(task), attempt=1, result=value)
+
+
+def call_id(task, engine=SOMEBODY):
+    return f"w/{task}/1@{engine}"

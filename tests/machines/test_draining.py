@@ -68,7 +68,7 @@ def test_a_drained_provider_takes_no_calls_until_that_is_undone():
     d << replies(v.ProviderError)
     told(d, DRAIN) << state(1)
     d >> r.Initialize() << asks(r.RegisterProtocol) << asks(r.RegisterProvider, capacity=0)
-    d.finish("w/a/1", Finished(result=4))
+    d.finish(providers.call_id("a"), Finished(result=4))
     d.take()
     told(d, UNDO) << state(0, draining=False) << asks(r.RegisterProvider, capacity=1)
     d >> providers.execute("c") << calls(Work)
@@ -86,22 +86,29 @@ def test_a_provider_that_ends_hands_back_what_takes_too_long():
     d >> providers.execute("b", once=True) << calls(Work)
     d >> providers.execute("c") << calls(Work)
     d.drain() << asks(r.RegisterProvider, capacity=0) << SetTimer("hand back", 2.0)
-    d.expire("hand back") << CancelCall("w/a/1") << CancelCall("w/b/1") << CancelCall("w/c/1")
+    (
+        d.expire("hand back")
+        << CancelCall(providers.call_id("a"))
+        << CancelCall(providers.call_id("b"))
+        << CancelCall(providers.call_id("c"))
+    )
     ended = Finished(error=TaskCancelled("ended").info())
 
     def code(call_id, answer):
         *_, reply = [each for each in d.finish(call_id, answer).take() if isinstance(each, Reply)]
         return reply.event.error.code if isinstance(reply.event, v.ProviderError) else None
 
-    assert code("w/a/1", ended) == ProviderOverloaded.code
-    assert code("w/b/1", ended) == ProviderNotAvailable.code  # it has begun, and may not begin again
-    assert code("w/c/1", Finished(result=4)) is None
+    assert code(providers.call_id("a"), ended) == ProviderOverloaded.code
+    assert (
+        code(providers.call_id("b"), ended) == ProviderNotAvailable.code
+    )  # it has begun, and may not begin again
+    assert code(providers.call_id("c"), Finished(result=4)) is None
     assert d.machine.drained()
 
 
 def test_what_is_cancelled_anyway_is_not_handed_back():
     d = providers.provider(hand_back_seconds=2.0)
     d >> providers.execute("a") << calls(Work)
-    d >> providers.cancel("a") << CancelCall("w/a/1")
+    d >> providers.cancel("a") << CancelCall(providers.call_id("a"))
     d.drain().take()
     d.expire("hand back").silent()

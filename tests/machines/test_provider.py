@@ -27,6 +27,7 @@ from tests.machines.provider_builders import (
     ME,
     OTHER,
     W,
+    call_id,
     cancel,
     check,
     execute,
@@ -81,7 +82,7 @@ def test_the_machine_handles_what_is_delivered_to_providers():
 
 def test_a_call_runs_at_once_and_its_end_answers_the_engine():
     d = provider()
-    d.receive(execute("a", timeout=9.0), source=ENGINE) << Call("w/a/1", work("a", timeout=9.0))
+    d.receive(execute("a", timeout=9.0), source=ENGINE) << Call(call_id("a", ENGINE), work("a", timeout=9.0))
     asked = d.envelope
     answer = Finished(
         result=4,
@@ -98,7 +99,7 @@ def test_a_call_runs_at_once_and_its_end_answers_the_engine():
         started_at="s",
         finished_at="f",
     )
-    d.finish("w/a/1", answer) << Reply(done, asked) << SetTimer("forget", 60.0)
+    d.finish(call_id("a", ENGINE), answer) << Reply(done, asked) << SetTimer("forget", 60.0)
     d.silent()
 
 
@@ -109,9 +110,13 @@ def test_calls_beyond_the_capacity_wait_in_order_and_beyond_the_backlog_are_refu
     (d >> execute("c")).silent()
     d >> execute("d")
     expect_error(d, ProviderOverloaded, "1 calls run, 2 wait")
-    d.finish("w/a/1", Finished(result=1)) << replies(v.MethodResult, task_id="a")
+    d.finish(call_id("a"), Finished(result=1)) << replies(v.MethodResult, task_id="a")
     d << SetTimer("forget", 60.0) << calls(Work, task_id="b")
-    d.finish("w/b/1", Finished(result=1)) << replies(v.MethodResult, task_id="b") << calls(Work, task_id="c")
+    (
+        d.finish(call_id("b"), Finished(result=1))
+        << replies(v.MethodResult, task_id="b")
+        << calls(Work, task_id="c")
+    )
     d >> execute("d")
     d.silent()
 
@@ -127,10 +132,10 @@ def test_the_backlog_is_as_long_as_the_capacity_unless_it_is_given():
 
 def test_a_repeated_call_runs_once_and_the_newest_question_is_answered():
     d = provider()
-    d.receive(execute("a"), source=ENGINE) << calls(Work)
-    d.receive(execute("a"), source=OTHER).silent()
+    d >> execute("a") << calls(Work)
+    (d >> execute("a")).silent()
     newest = d.envelope
-    d.finish("w/a/1", Finished(result=4)) << Reply(result("a", 4), newest) << SetTimer("forget", 60.0)
+    d.finish(call_id("a"), Finished(result=4)) << Reply(result("a", 4), newest) << SetTimer("forget", 60.0)
     d.silent()
 
 
@@ -138,17 +143,18 @@ def test_a_repeated_call_that_waits_is_answered_by_its_newest_question_too():
     d = provider()
     d >> execute("a") << calls(Work)
     d >> execute("b")
-    d.receive(execute("b"), source=OTHER).silent()
-    d.finish("w/a/1", Finished(result=4))
+    (d >> execute("b")).silent()
+    newest = d.envelope
+    d.finish(call_id("a"), Finished(result=4))
     d.take()
-    d.finish("w/b/1", Finished(result=4)) << replies(result("b", 4), to=OTHER)
+    d.finish(call_id("b"), Finished(result=4)) << Reply(result("b", 4), newest)
 
 
 def test_a_kept_answer_is_repeated_until_its_time_is_over():
     d = provider()
     d >> execute("a", keep=5.0) << calls(Work)
-    d.finish("w/a/1", Finished(result=4)) << replies(result("a", 4)) << SetTimer("forget", 5.0)
-    d.after(4.9).receive(execute("a", keep=5.0), source=OTHER) << replies(result("a", 4), to=OTHER)
+    d.finish(call_id("a"), Finished(result=4)) << replies(result("a", 4)) << SetTimer("forget", 5.0)
+    d.after(4.9).receive(execute("a", keep=5.0)) << replies(result("a", 4))
     d.expire("forget").silent()
     d >> execute("a", keep=5.0) << calls(Work)
 
@@ -162,18 +168,18 @@ def test_another_attempt_is_another_call():
 def test_the_setting_limits_how_long_an_answer_is_kept():
     d = provider(keep_seconds=10.0)
     d >> execute("a", keep=1000.0) << calls(Work)
-    d.finish("w/a/1", Finished(result=4)) << replies(result("a", 4)) << SetTimer("forget", 10.0)
+    d.finish(call_id("a"), Finished(result=4)) << replies(result("a", 4)) << SetTimer("forget", 10.0)
 
 
 def test_answers_with_different_times_are_forgotten_one_after_the_other():
     d = provider(2)
     d >> execute("a", keep=50.0) << calls(Work)
     d >> execute("b", keep=5.0) << calls(Work)
-    d.finish("w/a/1", Finished(result=4)) << replies(v.MethodResult) << SetTimer("forget", 50.0)
-    d.finish("w/b/1", Finished(result=4)) << replies(v.MethodResult)
+    d.finish(call_id("a"), Finished(result=4)) << replies(v.MethodResult) << SetTimer("forget", 50.0)
+    d.finish(call_id("b"), Finished(result=4)) << replies(v.MethodResult)
     d.after(6.0).receive(execute("b")) << calls(Work)
     d.receive(execute("a")) << replies(v.MethodResult, task_id="a")
-    d.finish("w/b/1", Finished(result=4)) << replies(v.MethodResult)
+    d.finish(call_id("b"), Finished(result=4)) << replies(v.MethodResult)
     d.expire("forget") << SetTimer("forget", 16.0)
     d.expire("forget").silent()
 
@@ -182,7 +188,7 @@ def test_the_oldest_answer_is_forgotten_when_there_are_too_many():
     d = provider(max_kept=1)
     for task in "ab":
         d >> execute(task) << calls(Work)
-        d.finish(f"w/{task}/1", Finished(result=4))
+        d.finish(call_id(task), Finished(result=4))
         d.take()
     d >> execute("b") << replies(v.MethodResult, task_id="b")
     d >> execute("a") << calls(Work, task_id="a")
@@ -192,11 +198,11 @@ def test_results_are_kept_up_to_a_number_of_bytes_and_larger_ones_not_at_all():
     d = provider(max_kept_bytes=10)
     for task, value in (("a", "12345"), ("b", "12345"), ("c", "x" * 50)):
         d >> execute(task, method="maths/any") << calls(Work)
-        d.finish(f"w/{task}/1", Finished(result=value))
+        d.finish(call_id(task), Finished(result=value))
         d.take()
     d >> execute("b", method="maths/any") << replies(v.MethodResult, task_id="b")
     d >> execute("c", method="maths/any") << calls(Work, task_id="c")
-    d.finish("w/c/1", Finished(result="x" * 50)) << replies(v.MethodResult)
+    d.finish(call_id("c"), Finished(result="x" * 50)) << replies(v.MethodResult)
     d >> execute("a", method="maths/any") << calls(Work, task_id="a")
 
 
@@ -230,7 +236,7 @@ def test_what_cannot_be_called_is_refused_with_all_reasons(event, error, text):
 def test_a_result_that_breaks_its_schema_or_is_no_json_is_an_error(method, value, text):
     d = provider()
     d >> execute("a", method=method) << calls(Work)
-    d.finish("w/a/1", Finished(result=value, output=[OutputChunk(stream="stderr", text="x")]))
+    d.finish(call_id("a"), Finished(result=value, output=[OutputChunk(stream="stderr", text="x")]))
     (effect, _) = d.pending
     assert effect.event.output == [OutputChunk(stream="stderr", text="x")]
     expect_error(d, ResultInvalid, text)
@@ -248,7 +254,7 @@ def test_a_result_that_breaks_its_schema_or_is_no_json_is_an_error(method, value
 def test_whatever_ends_a_call_without_a_result_reaches_the_engine(answer, error, text):
     d = provider()
     d >> execute("a") << calls(Work)
-    d.finish("w/a/1", answer)
+    d.finish(call_id("a"), answer)
     expect_error(d, error, text)
     d << SetTimer("forget", 60.0)
     d >> execute("a")
@@ -260,12 +266,12 @@ def test_whatever_ends_a_call_without_a_result_reaches_the_engine(answer, error,
 
 def test_a_running_call_is_cancelled_when_the_performer_says_so():
     d = provider()
-    d.receive(execute("a"), source=ENGINE) << calls(Work)
+    d >> execute("a") << calls(Work)
     asked = d.envelope
-    d.receive(cancel("a"), source=ENGINE) << CancelCall("w/a/1")
-    d.receive(cancel("a"), source=ENGINE).silent()
+    d >> cancel("a") << CancelCall(call_id("a"))
+    (d >> cancel("a")).silent()
     newest = d.envelope
-    d.finish("w/a/1", TaskCancelled("cancelled"))
+    d.finish(call_id("a"), TaskCancelled("cancelled"))
     expect_error(d, TaskCancelled, "cancelled", to=asked)
     expect_error(d, TaskCancelled, "cancelled", to=newest)
     d << SetTimer("forget", 60.0)
@@ -275,8 +281,8 @@ def test_a_running_call_is_cancelled_when_the_performer_says_so():
 def test_a_call_that_ended_before_its_cancel_could_stop_it_has_its_result():
     d = provider()
     d >> execute("a") << calls(Work)
-    d >> cancel("a") << CancelCall("w/a/1")
-    d.finish("w/a/1", Finished(result=4)) << replies(result("a", 4)) << replies(result("a", 4))
+    d >> cancel("a") << CancelCall(call_id("a"))
+    d.finish(call_id("a"), Finished(result=4)) << replies(result("a", 4)) << replies(result("a", 4))
     d << SetTimer("forget", 60.0)
     d >> cancel("a") << replies(result("a", 4))
 
@@ -284,23 +290,39 @@ def test_a_call_that_ended_before_its_cancel_could_stop_it_has_its_result():
 def test_a_call_that_waits_is_cancelled_at_once():
     d = provider()
     d >> execute("a") << calls(Work)
-    d.receive(execute("b"), source=ENGINE).silent()
-    d.receive(cancel("b", reason="enough"), source=OTHER)
-    expect_error(d, TaskCancelled, "enough", to=ENGINE)
-    expect_error(d, TaskCancelled, "enough", to=OTHER)
+    (d >> execute("b")).silent()
+    asked = d.envelope
+    d >> cancel("b", reason="enough")
+    expect_error(d, TaskCancelled, "enough", to=asked)
+    expect_error(d, TaskCancelled, "enough", to=d.envelope)
     d << SetTimer("forget", 60.0)
-    d.finish("w/a/1", Finished(result=4)) << replies(v.MethodResult, task_id="a")
+    d.finish(call_id("a"), Finished(result=4)) << replies(v.MethodResult, task_id="a")
     d.silent()
 
 
 def test_a_cancel_that_comes_before_its_call_keeps_it_from_running():
     d = provider()
-    d.receive(cancel("a"), source=ENGINE)
-    expect_error(d, TaskCancelled, "cancelled", to=ENGINE)
+    d >> cancel("a")
+    expect_error(d, TaskCancelled, "cancelled")
     d << SetTimer("forget", 900.0)
     d >> execute("a")
     expect_error(d, TaskCancelled, "cancelled")
     d.silent()
+
+
+def test_a_call_is_ended_and_answered_for_the_engine_that_made_it_and_for_nobody_else():
+    d = provider(capacity=2)
+    d.receive(execute("a"), source=ENGINE) << calls(Work, call_id=call_id("a", ENGINE))
+    d.receive(cancel("a"), source=OTHER)
+    expect_error(d, TaskCancelled, "cancelled", to=OTHER)
+    d.take()
+    d.receive(execute("a"), source=OTHER)
+    expect_error(d, TaskCancelled, "cancelled", to=OTHER)
+    d.finish(call_id("a", ENGINE), Finished(result=4)) << replies(result("a", 4), to=ENGINE)
+    d.take()
+    d.receive(execute("a", keep=5.0), source="engine-3") << calls(Work)  # its own, whatever it calls it
+    d.receive(cancel("b"), source=OTHER).take()
+    d.receive(execute("b"), source=ENGINE) << calls(Work, call_id=call_id("b", ENGINE))
 
 
 # --- leaving
@@ -315,7 +337,7 @@ def test_out_of_service_what_runs_is_finished_and_what_waits_is_handed_back():
     assert not d.machine.drained()
     d >> execute("c")
     expect_error(d, ProviderOverloaded, "out of service")
-    d.finish("w/a/1", Finished(result=4)) << replies(result("a", 4)) << SetTimer("forget", 60.0)
+    d.finish(call_id("a"), Finished(result=4)) << replies(result("a", 4)) << SetTimer("forget", 60.0)
     assert d.machine.drained()
     d >> execute("a") << replies(result("a", 4))
 
@@ -357,7 +379,7 @@ def test_the_figures_count_what_runs_waits_and_has_ended():
         d >> execute(task)
         d.take()
     assert d.machine.load() == 2
-    d.finish("w/a/1", ValueError("no"))
+    d.finish(call_id("a"), ValueError("no"))
     d.take()
     assert d.machine.figures() == {"running": 1, "queued": 0, "capacity": 1, "finished": 1, "failed": 1}
 
@@ -370,6 +392,10 @@ def test_a_call_in_quarantine_runs_alone_and_nothing_overtakes_it():
     d >> execute("a") << calls(Work, task_id="a")
     d.receive(execute("poison", alone=True), source=ENGINE).silent()
     d.receive(execute("b"), source=ENGINE).silent()
-    d.finish("w/a/1", Finished(result=1)) << replies(result("a", 1)) << SetTimer("forget", 60.0)
+    d.finish(call_id("a"), Finished(result=1)) << replies(result("a", 1)) << SetTimer("forget", 60.0)
     d << calls(Work, task_id="poison")
-    d.finish("w/poison/1", Finished(result=2)) << replies(result("poison", 2)) << calls(Work, task_id="b")
+    (
+        d.finish(call_id("poison", ENGINE), Finished(result=2))
+        << replies(result("poison", 2))
+        << calls(Work, task_id="b")
+    )

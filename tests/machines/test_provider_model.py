@@ -15,6 +15,7 @@ from gleitzeitd.events import provider as v
 from gleitzeitd.machines.base import Call, CancelCall, Reply
 from gleitzeitd.machines.provider import Finished
 from tests.machines.provider_builders import (
+    call_id,
     cancel,
     execute,
     provider,
@@ -74,7 +75,7 @@ class Calls(RuleBasedStateMachine):
         if task in self.running:
             first = len(self.questions[task]) == 1
             self.questions[task][1:] = [me]
-            return self.see([], cancels=[f"w/{task}/1"] if first else [])
+            return self.see([], cancels=[call_id(task)] if first else [])
         if self.is_kept(task):
             return self.see([(me, self.kept[task][0], task)])
         self.kept[task] = (v.ProviderError, self.d.now + 60.0)
@@ -88,7 +89,7 @@ class Calls(RuleBasedStateMachine):
         if not self.running:
             return
         task = self.running.pop(which % len(self.running))
-        self.d.finish(f"w/{task}/1", Finished(result=1) if good else ExecutionFailed("no"))
+        self.d.finish(call_id(task), Finished(result=1) if good else ExecutionFailed("no"))
         kind = v.MethodResult if good else v.ProviderError
         self.kept[task] = (kind, self.d.now + 60.0)
         self.see([(question, kind, task) for question in self.questions.pop(task)])

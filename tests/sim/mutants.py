@@ -336,7 +336,7 @@ def calls_not_idempotent() -> Patches:
     execute = provider.ProviderMachine.on_execute_method
 
     def on_execute_method(self: Any, event: Any, ctx: Any) -> Any:
-        call_id = provider._call_id(event)
+        call_id = provider._call_id(event, ctx)
         self._forget(call_id)
         running = self._running.pop(call_id, None)
         effects = execute(self, event, ctx)
