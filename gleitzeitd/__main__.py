@@ -110,11 +110,13 @@ def _daemon(plan: Plan, parts: list[Part]) -> Daemon:
     if len(parts) > 1:
         return _embedded(plan, parts)
     (part,) = parts
-    token = plan.token(part)
     if part.assembly is None:
+        from gleitzeitd.runtime.gate import gate_for
         from gleitzeitd.runtime.hub_daemon import HubDaemon
 
-        return HubDaemon(part.loaded.settings["hub"], token)
+        gate = gate_for(part.loaded.settings["security"], plan.environment)
+        return HubDaemon(part.loaded.settings["hub"], gate)
+    token = plan.token(part)
     from gleitzeitd.runtime.assembly import component_of
     from gleitzeitd.runtime.component_daemon import ComponentDaemon
     from gleitzeitd.runtime.identity import make_identity, own_unit
@@ -138,6 +140,7 @@ def _embedded(plan: Plan, parts: list[Part]) -> Daemon:
     from gleitzeitd.runtime.embedded import Embedded
     from gleitzeitd.runtime.embedded import Part as Embeddable
     from gleitzeitd.runtime.embedded_daemon import EmbeddedDaemon
+    from gleitzeitd.runtime.gate import gate_for
 
     inside = [
         Embeddable(role=p.role, label=p.label, assembly=p.assembly, sections=p.loaded.settings)
@@ -147,7 +150,7 @@ def _embedded(plan: Plan, parts: list[Part]) -> Daemon:
     link = parts[1].loaded.settings["connection"]
     system = Embedded(
         hub=parts[0].loaded.settings["hub"],
-        token=plan.token(parts[0]),
+        gate=gate_for(parts[0].loaded.settings["security"], plan.environment, alone=True),
         parts=inside,
         link=replace(link, component_id=""),
     )

@@ -8,6 +8,8 @@
       NotPermitted                          -25006 AUTHORIZATION_FAILED
         WireUnsupported                     -25007 WIRE_VERSION_UNSUPPORTED
       NotAuthenticated                      -25005 AUTHENTICATION_FAILED
+        TokenExpired                        -25008 TOKEN_EXPIRED
+        TokenRevoked                        -25009 TOKEN_REVOKED
       HubUnreachable                        -25001 CONNECTION_FAILED          retryable
       AnswerTimeout                         -25002 CONNECTION_TIMEOUT         retryable
       WorkflowError
@@ -119,6 +121,18 @@ class NotAuthenticated(GleitzeitError):
     """The hub does not accept the token."""
 
     code, name = -25005, "AUTHENTICATION_FAILED"
+
+
+class TokenExpired(NotAuthenticated):
+    """The token, or the key that it was signed with, was good until an earlier time."""
+
+    code, name = -25008, "TOKEN_EXPIRED"
+
+
+class TokenRevoked(NotAuthenticated):
+    """Somebody has revoked the token."""
+
+    code, name = -25009, "TOKEN_REVOKED"
 
 
 class WireUnsupported(NotPermitted):

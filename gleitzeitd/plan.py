@@ -69,6 +69,11 @@ def parser() -> argparse.ArgumentParser:
         help="read this file instead of those in /etc/gleitzeit; can be repeated",
     )
     made.add_argument("--hub", metavar="URL", action="append", default=[], help="a hub; can be repeated")
+    made.add_argument(
+        "--insecure",
+        action="store_true",
+        help="of a hub: ask for no token, and let in whoever is on this host",
+    )
     made.add_argument("--log-level", choices=("debug", "info", "warning", "error"), help="what is logged")
     made.add_argument(
         "--check-config", action="store_true", help="say what is wrong with the configuration, and exit"
@@ -103,6 +108,8 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
         refuse(f"which provider? {', '.join(BUILTIN)}, or --module MODULE:CLASS")
     if options.hub and options.role in (Role.HUB.file_name, ALL):
         refuse(f"--hub: the role {options.role} connects to no other hub")
+    if options.insecure and options.role not in (Role.HUB.file_name, ALL):
+        refuse(f"--insecure: it is the hub that asks for tokens, and not the role {options.role}")
     if options.effective and not options.print_config:
         refuse("--effective goes with --print-config")
     return options
@@ -145,6 +152,7 @@ class Plan:
     files: list[Path] = field(default_factory=list)
     hub_urls: list[str] = field(default_factory=list)
     log_level: str = ""
+    insecure: bool = False
 
     def reference(self) -> str:
         """The file as it is shipped."""
@@ -184,6 +192,7 @@ class Plan:
         )
         self._override(loaded, "connection", "hub_urls", self.hub_urls, "--hub")
         self._override(loaded, "log", "level", self.log_level, "--log-level")
+        self._override(loaded, "security", "insecure", self.insecure, "--insecure")
         if loaded.origin.get(DATABASE) == "default":
             sqlite = loaded.settings["sqlite"]
             path = database_for(sqlite.path, self.environment, os.getuid())
@@ -206,13 +215,16 @@ class Plan:
         Raises:
             ConfigError: it cannot work.
         """
+        from gleitzeitd.runtime.gate import gate_for
         from gleitzeitd.runtime.hub_address import check_exposure
         from gleitzeitd.runtime.identity import make_identity
 
         for part in parts:
-            token = self.token(part)
+            self.token(part)
             if part.assembly is None:
-                check_exposure(part.loaded.settings["hub"].host, [], token)
+                security = part.loaded.settings["security"]
+                gate_for(security, self.environment)
+                check_exposure(part.loaded.settings["hub"].host, [], insecure=security.insecure)
             else:
                 component_id = part.loaded.settings["connection"].component_id
                 part.assembly.build(part.loaded.settings, make_identity(part.role, component_id))
@@ -267,6 +279,7 @@ def plan_of(options: argparse.Namespace, environment: Mapping[str, str]) -> Plan
         files=options.config,
         hub_urls=options.hub,
         log_level=options.log_level or "",
+        insecure=options.insecure,
     )
 
 

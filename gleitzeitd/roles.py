@@ -27,6 +27,7 @@ ALIASES = {
     "GLEITZEIT_HUB_URL": "connection.hub_urls",
     "COMPONENT_ID": "connection.component_id",
     "LOG_LEVEL": "log.level",
+    "GLEITZEIT_KEYS_FILE": "security.keys_file",
 }
 """Variables of the environment with names of their own."""
 

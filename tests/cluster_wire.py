@@ -32,10 +32,13 @@ from gleitzeitd.machines.base import (
 )
 from gleitzeitd.machines.link import Actions, Leave, Refused, Registered, Transmit
 from gleitzeitd.machines.retention import Find, Sweep
+from gleitzeitd.model.access import full_grant
 from gleitzeitd.model.names import ComponentId
 from gleitzeitd.runtime.connection import FIRST_DELAY, LAST_DELAY, LOOKS, STABLE
 from gleitzeitd.runtime.ledger import LedgerPerformer
 from tests.cluster_parts import AT, LOOK, Cut, Disk, Network, Node, Violation, WatchedStore, ran
+
+GRANT = full_grant("the cluster")
 
 
 class Wire:
@@ -136,7 +139,7 @@ class Wire:
             del node.connections[hub]
             self._reconnect_later(node, hub)
             return
-        effects += self.hubs[hub].connected(connection, identity.component_id, identity.role.value)
+        effects += self.hubs[hub].connected(connection, identity.component_id, identity.role.value, GRANT)
         self._perform_hub(hub, effects)
         node.silent = {each: node.silent.get(each, 0) for each in node.connections.values()}
         self._after(node.name, LOOK, self._look, node, hub, connection, self.now)

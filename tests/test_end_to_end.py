@@ -247,7 +247,7 @@ async def test_a_hub_that_is_not_there_gives_exit_code_3(tmp_path: Path) -> None
 async def test_http_pages_tell_readiness_and_metrics(daemons: Daemons) -> None:
     import aiohttp
 
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {daemons.token}"}) as session:
         for page, expected in (("healthz", ""), ("readyz", ""), ("metrics", "gleitzeit_")):
             async with session.get(f"{daemons.hub_url}/{page}") as response:
                 assert response.status == 200, (page, await response.text())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -21,13 +20,17 @@ from gleitzeitd.machines.hub import Hub
 from gleitzeitd.machines.hub_settings import Settings
 from gleitzeitd.machines.link import Identity
 from gleitzeitd.machines.members import Member
+from gleitzeitd.model.access import full_grant
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json
+from gleitzeitd.runtime.clock import wall
 from gleitzeitd.runtime.component import Component
 from gleitzeitd.runtime.connection import LinkSettings
+from gleitzeitd.runtime.gate import Gate
 from gleitzeitd.runtime.hub import HUB_ID, HubServer
 from gleitzeitd.runtime.identity import make_identity
 from gleitzeitd.runtime.tasks import Tasks
+from gleitzeitd.runtime.tokens import KeyRing
 
 JOIN_SECONDS = 20.0
 """For our own components to connect, on whatever machine."""
@@ -118,8 +121,8 @@ class _Watched(Hub):
 class _Server(HubServer):
     """The hub's sockets, with what a bad network would do to them."""
 
-    def __init__(self, settings: Settings, token: str, record: Record) -> None:
-        super().__init__(settings, token=token, version=__version__)
+    def __init__(self, settings: Settings, gate: Gate, record: Record) -> None:
+        super().__init__(settings, gate=gate, version=__version__)
         watched = _Watched(HUB_ID, settings, version=__version__)
         watched.hostname, watched.process_id = self.hub.hostname, self.hub.process_id
         watched.record = record
@@ -171,7 +174,9 @@ class Arena:
 
     def __init__(self, *, port: int = 0, origins: tuple[str, ...] = ()) -> None:
         """``port`` 0: any free one. ``origins`` are those whose web pages may connect."""
-        self.token = secrets.token_urlsafe(16)
+        ring = KeyRing.make()
+        self._gate = Gate.by_keys(ring)
+        self.token = ring.issue(full_grant("conform"), now=wall())
         self.record = Record()
         self._port, self._origins = port, origins
         self._tasks = Tasks()
@@ -211,7 +216,7 @@ class Arena:
 
     async def _listen(self) -> None:
         settings = Settings(port=self._port, allowed_origins=self._origins)
-        self._server = _Server(settings, self.token, self.record)
+        self._server = _Server(settings, self._gate, self.record)
         await self._server.start()
         self._port = self._server.port
 

@@ -183,6 +183,8 @@ class ComponentList(Event):
     """Answers ``list_components``; the hub itself comes first."""
 
     components: list[ComponentInfo]
+    insecure: bool = False
+    """Whether the hub lets in whoever is on its host, and asks for no token."""
 
 
 @event(

@@ -16,7 +16,7 @@ pings watch it.
 
 from __future__ import annotations
 
-from gleitzeitd.errors import GleitzeitError, MalformedEvent, NotPermitted
+from gleitzeitd.errors import GleitzeitError, NotPermitted
 from gleitzeitd.events import WIRE, Event, To, WireRange
 from gleitzeitd.events.codec import decode_body, envelope_from_plain
 from gleitzeitd.events.execution_engine import CapacityUpdate
@@ -56,16 +56,23 @@ from gleitzeitd.machines.clocks import clock_offset
 from gleitzeitd.machines.hub_settings import Settings
 from gleitzeitd.machines.members import Member, Members
 from gleitzeitd.machines.narrator import of_member
-from gleitzeitd.machines.registration import Waiting, claimed, member_of, registration_problem
+from gleitzeitd.machines.registration import (
+    Waiting,
+    claimed,
+    member_of,
+    registration_problem,
+    shards_of,
+    token_problem,
+)
 from gleitzeitd.machines.routing import PLANS, TEXT_LIMIT, Step, check_envelope, nobody, recipients, refusal
 from gleitzeitd.machines.trace import Counts, Trace
-from gleitzeitd.model.names import SHARDS, ComponentId, Role
+from gleitzeitd.model.access import Grant
+from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json
 
 CAPABILITIES = ("envelope", "batch", "bundle")
 """What the hub understands beyond single flat events."""
 
-_SHARD_NUMBERS = {str(shard): shard for shard in range(SHARDS)}
 _UNTRACED = frozenset({"heartbeat_response", "register_component"})
 _WARNINGS_PER_CONNECTION = 20
 
@@ -85,6 +92,8 @@ class Hub(Machine):
         self.version = version
         self.wire = wire
         self.hostname, self.process_id = "", 0  # the runtime knows them
+        self.insecure = False
+        """Whether everybody on its host is let in; the runtime knows it."""
         self.members = Members()
         self.metrics: dict[str, Json] = {}
         """Of the hub's own process; the runtime replaces them when it has sampled."""
@@ -114,18 +123,28 @@ class Hub(Machine):
         self._waiting[connection] = Waiting(address=address)
         return [SetTimer(_register_key(connection), self.settings.register_within)]
 
-    def connected(self, connection: str, component_id: Json, role: Json) -> Effects:
-        """The token of an open connection was accepted.
+    def connected(self, connection: str, component_id: Json, role: Json, grant: Grant) -> Effects:
+        """The token of an open connection was accepted, and allows this.
 
         What it says of itself here, its registration has to repeat.
 
         Raises:
-            NotPermitted: it names no role, or no id, that a component can have.
+            NotPermitted: it names no role, or no id, that a component can have, or that the token covers.
         """
         waiting = self._waiting[connection]
-        waiting.component_id, waiting.role = claimed(component_id, role, self.component_id)
-        waiting.admitted = True
+        waiting.component_id, waiting.role = claimed(component_id, role, self.component_id, grant)
+        waiting.grant = grant
         return []
+
+    def mind_tokens(self, revoked: frozenset[str], wall: float) -> Effects:
+        """Cut whoever's token was revoked, or has expired at ``wall`` (seconds since 1970) or before."""
+        here: list[tuple[str, Waiting | Member]] = [*self._waiting.items()]
+        here += [(member.connection, member) for member in self.members]
+        effects: Effects = []
+        for connection, one in here:
+            if problem := token_problem(one.grant, revoked, wall):
+                effects += self._turned_out(connection, one, problem)
+        return effects
 
     def disconnected(self, connection: str, reason: str) -> Effects:
         """The connection has ended; nothing happens if it was cut before."""
@@ -165,7 +184,7 @@ class Hub(Machine):
         if waiting is None:
             return []
         self.counts.refused["unregistered"] += 1
-        fields: dict[str, Json] = {"address": waiting.address, "admitted": waiting.admitted}
+        fields: dict[str, Json] = {"address": waiting.address, "admitted": waiting.grant is not None}
         return [
             Note("debug", "a connection did not register", fields),
             self._disconnect(connection, f"not registered within {self.settings.register_within:g} s"),
@@ -250,7 +269,7 @@ class Hub(Machine):
         waiting = self._waiting.get(connection)
         if waiting is None:
             return []  # it was cut; this was still under way
-        if not waiting.admitted:
+        if waiting.grant is None:
             del self._waiting[connection]
             return [CancelTimer(_register_key(connection)), self._disconnect(connection, "not authenticated")]
         if name != RegisterComponent.name:
@@ -349,8 +368,7 @@ class Hub(Machine):
         if before is not None and before is not member:
             effects += self._replaced(before, event.epoch)
         if member is None:
-            del self._waiting[connection]
-            member = member_of(event, connection, ctx.now, self.wire)
+            member = member_of(event, connection, self._waiting.pop(connection), ctx.now, self.wire)
             self.members.add(member)
             effects += [CancelTimer(_register_key(connection)), of_member("component registered", member)]
         member.beats = member.beats or "envelope" in event.capabilities
@@ -375,16 +393,24 @@ class Hub(Machine):
         return [*effects, answer]
 
     def _registration_refused(self, connection: str, problem: NotPermitted, ctx: Context) -> Effects:
+        one = self._waiting.get(connection) or self.members.at(connection)
+        assert one is not None, connection
+        return self._turned_out(connection, one, problem, ctx)
+
+    def _turned_out(
+        self, connection: str, one: Waiting | Member, problem: GleitzeitError, ctx: Context | None = None
+    ) -> Effects:
+        """Say why, and cut; ``ctx`` is that of a registration."""
         self.counts.refused[problem.name] += 1
-        effects: Effects = [Note("warning", "a registration was refused", {"error": problem})]
-        effects.append(
-            Send(
-                (connection,),
-                RegistrationRefused(error=problem.info()),
-                correlation_id=ctx.envelope.correlation_id,
-                causation_id=ctx.envelope.message_id,
-            )
+        fields: dict[str, Json] = {"error": problem, "address": one.address, "peer": one.component_id or ""}
+        message = "a connection was cut" if ctx is None else "a registration was refused"
+        answer = Send(
+            (connection,),
+            RegistrationRefused(error=problem.info()),
+            correlation_id=None if ctx is None else ctx.envelope.correlation_id,
+            causation_id=None if ctx is None else ctx.envelope.message_id,
         )
+        effects: Effects = [Note("warning", message, fields), answer]
         if self._waiting.pop(connection, None) is not None:
             effects.append(CancelTimer(_register_key(connection)))
         member = self.members.at(connection)
@@ -418,12 +444,7 @@ class Hub(Machine):
         return []
 
     def on_serve_shards(self, event: ServeShards, ctx: Context) -> Effects:
-        shards = {}
-        for text, epoch in event.shards.items():
-            if text not in _SHARD_NUMBERS:
-                raise MalformedEvent(f"serve_shards.shards.{text[:20]}", f"expected 0 to {SHARDS - 1}")
-            shards[_SHARD_NUMBERS[text]] = epoch
-        self.members.serve(self._member(), shards)
+        self.members.serve(self._member(), shards_of(event))
         return []
 
     def on_list_components(self, event: ListComponents, ctx: Context) -> Effects:
@@ -439,7 +460,7 @@ class Hub(Machine):
         )
         others = sorted(self.members, key=lambda member: (member.role, member.component_id))
         components = [itself, *(member.info(ctx.now) for member in others)]
-        return [self._reply(ComponentList(components=components), ctx)]
+        return [self._reply(ComponentList(components=components, insecure=self.insecure), ctx)]
 
     def on_subscribe(self, event: Subscribe, ctx: Context) -> Effects:
         member = self._member()

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gleitzeitd.events.hub import ComponentInfo, HeartbeatResponse
+from gleitzeitd.model.access import Grant
 from gleitzeitd.model.names import SHARDS, ComponentId, Role
 from gleitzeitd.plain import Json
 
@@ -31,6 +32,10 @@ class Member:
     """When it last answered a heartbeat."""
     beats: bool
     """Whether it is held to answering heartbeats."""
+    grant: Grant
+    """What its token allows."""
+    address: str = ""
+    """Where its connection comes from."""
     status: str = "healthy"
     load: int = 0
     """As it said itself."""

@@ -26,13 +26,32 @@ TEXTS: dict[str, tuple[str, ...]] = {
     ),
     "AUTHENTICATION_FAILED": (
         "The hub does not accept the token",
-        "The token is missing or is not the hub's, or the hub has none and takes connections of its own "
-        "host only. A token that was changed is read when a service starts.",
-        "The hub closes the connection. Daemons go on trying, so that they are back as soon as the tokens "
-        "agree; clients give up.",
-        "Give both sides the same token: daemons read /etc/credstore/gleitzeit.token, people in the group "
-        "gleitzeit read /etc/gleitzeit/token. Then restart the services of that host.",
+        "The token is missing, or no key of the hub has signed it; or the hub has no keys, and so lets "
+        "nobody in. A token that was changed is read when a service starts, and keys when the hub starts.",
+        "The hub closes the connection. Daemons go on trying, so that they are back as soon as they have a "
+        "token that is accepted; clients give up.",
+        "Give this side a token of the hub's: daemons read /etc/credstore/gleitzeit.token, people in the "
+        "group gleitzeit read /etc/gleitzeit/token. `gleitzeit token create` makes one on the hub's host, "
+        "and `gleitzeitd keygen` makes the keys. Then restart the services of that host.",
+        "gleitzeit token list",
         "systemctl restart gleitzeit.target",
+    ),
+    "TOKEN_EXPIRED": (
+        "The token has expired, or the key that signed it is not accepted any more",
+        "A token is good until the time that was given when it was made. After `gleitzeit token rotate`, "
+        "tokens of the key before are accepted until the overlap is over.",
+        "The hub refuses the token, and cuts living connections that have shown it.",
+        "Make another token on the hub's host, give it to whoever had this one, and restart the services "
+        "there.",
+        "gleitzeit token list",
+        "gleitzeit token create --role provider --subject HOST",
+    ),
+    "TOKEN_REVOKED": (
+        "Somebody has revoked the token",
+        "The token is in the list of revoked tokens on the hub's host.",
+        "The hub refuses the token, and cuts living connections that have shown it.",
+        "If it was revoked by mistake, make another: a revoked token does not come back.",
+        "gleitzeit token list",
     ),
     "AUTHORIZATION_FAILED": (
         "The sender may not send this",

@@ -1,4 +1,6 @@
-"""The two clocks. Decisions use the first; the second is shown to people and never compared."""
+"""The two clocks. Decisions use the first; the second is shown to people, and compared only with what people
+have written: when a token expires.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,11 @@ from datetime import UTC, datetime, timedelta
 def monotonic() -> float:
     """Seconds since an arbitrary instant; never goes back."""
     return time.monotonic()
+
+
+def wall() -> float:
+    """Seconds since 1970; may go back."""
+    return time.time()
 
 
 def utc_now() -> str:

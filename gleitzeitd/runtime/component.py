@@ -28,10 +28,7 @@ from gleitzeitd.errors import (
     GleitzeitError,
     HubUnreachable,
     MalformedEvent,
-    NotAuthenticated,
-    NotPermitted,
     UnknownEvent,
-    WireUnsupported,
 )
 from gleitzeitd.events import Envelope
 from gleitzeitd.machines.base import Call, CancelCall, CancelTimer, Effects, Machine, Note, SetTimer
@@ -51,12 +48,12 @@ from gleitzeitd.runtime.connection import (
     OnEvent,
     Size,
     read,
-    refusal_of,
     size_of,
     unpacked,
 )
 from gleitzeitd.runtime.fast_json import dumps
 from gleitzeitd.runtime.performer import Performer
+from gleitzeitd.runtime.refusals import refusal_of, refused_as
 from gleitzeitd.runtime.session import Session
 from gleitzeitd.runtime.tasks import Tasks
 
@@ -280,9 +277,7 @@ class Component:
                 self._open[hub].accepted(capabilities)
                 self._accepted.set()
             case Refused(hub, error):
-                known = {each.code: each for each in (NotAuthenticated, WireUnsupported)}
-                refusal = known.get(error.code, NotPermitted)
-                self._open[hub].refused(refusal(error.message))
+                self._open[hub].refused(refused_as(error))
             case Leave(hub, reason):
                 self._open[hub].goodbye(reason)
 

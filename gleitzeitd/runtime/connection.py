@@ -247,16 +247,6 @@ def read(name: str, arguments: Sequence[Json], new_id: Callable[[], str]) -> lis
     return [unflatten(name, arguments[0] if arguments else None, fill)]
 
 
-def refusal_of(data: Json) -> GleitzeitError:
-    """The error in a hub's refusal to connect: ``[-25005 AUTHENTICATION_FAILED] why``."""
-    text = str(data.get("message") or data) if isinstance(data, dict) else str(data)
-    for refused in (NotAuthenticated, NotPermitted):
-        head = f"{refused.code} {refused.name}"
-        if text.lstrip("[").startswith(head):
-            return refused(text.lstrip("[").removeprefix(head).lstrip("]: "))
-    return HubUnreachable(text)
-
-
 def retry_delay(failures: int) -> float:
     """Seconds before the next attempt, after so many that failed: full jitter, so that after a hub's
     restart its components do not come all at once.

@@ -33,6 +33,8 @@ _KNOWN: dict[str, type[GleitzeitError]] = {
     for kind in (
         errors.NotPermitted,
         errors.NotAuthenticated,
+        errors.TokenExpired,
+        errors.TokenRevoked,
         errors.WorkflowInvalid,
         errors.WorkflowNotFound,
         errors.WorkflowConflict,

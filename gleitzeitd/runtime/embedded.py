@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,14 +17,17 @@ from typing import Any
 from gleitzeitd import __version__
 from gleitzeitd.errors import GleitzeitError, HubUnreachable
 from gleitzeitd.machines.hub_settings import Settings as HubSettings
+from gleitzeitd.model.access import full_grant
 from gleitzeitd.model.names import SHARDS, Role
 from gleitzeitd.runtime import assembly, health
 from gleitzeitd.runtime.clock import monotonic
 from gleitzeitd.runtime.component import Component
 from gleitzeitd.runtime.connection import LinkSettings
+from gleitzeitd.runtime.gate import Gate
 from gleitzeitd.runtime.hub import HubServer
 from gleitzeitd.runtime.identity import make_identity
 from gleitzeitd.runtime.tasks import Tasks
+from gleitzeitd.runtime.tokens import KeyRing
 
 log = logging.getLogger(__name__)
 
@@ -99,21 +101,24 @@ class Embedded:
         *,
         database: Path | str = "",
         hub: HubSettings | None = None,
-        token: str | None = None,
+        gate: Gate | None = None,
         works: bool = True,
         parts: Sequence[Part] | None = None,
         link: LinkSettings | None = None,
     ) -> None:
-        """Without ``hub`` it listens on a free port of 127.0.0.1, and the token is random.
+        """Without ``hub`` it listens on a free port of 127.0.0.1. Without ``gate`` its keys are new, and are
+        nowhere but in memory.
 
         ``parts`` stands for those that ``database`` and ``works`` would give.
         """
-        self.token = secrets.token_urlsafe(24) if hub is None and token is None else token
+        gate = gate or Gate.by_keys(KeyRing.make())
+        self.token = gate.own_token(full_grant("this process"))
+        """With which one may do everything here; None: it takes none."""
         self.hub_url = ""
         self._parts = list(parts) if parts is not None else default_parts(database, works=works)
         self._link = link or LinkSettings(shutdown_seconds=5.0)
         self._server = HubServer(
-            hub or HubSettings(port=0), token=self.token, version=__version__, sample=health.sample
+            hub or HubSettings(port=0), gate=gate, version=__version__, sample=health.sample
         )
         self._tasks = Tasks()
         self._running: list[tuple[Component, asyncio.Task[GleitzeitError | None]]] = []

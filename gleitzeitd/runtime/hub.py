@@ -8,7 +8,6 @@ they are, peers that read nothing. Handlers run in the reading task of their con
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import os
 import socket
@@ -20,7 +19,7 @@ from typing import Any
 from aiohttp import web
 from socketio.exceptions import ConnectionRefusedError as Refused
 
-from gleitzeitd.errors import GleitzeitError, MalformedEvent, NotAuthenticated
+from gleitzeitd.errors import GleitzeitError, MalformedEvent
 from gleitzeitd.events import FIRST_WIRE
 from gleitzeitd.events.codec import encode_body
 from gleitzeitd.events.hub import ComponentRegistered
@@ -40,14 +39,13 @@ from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json
 from gleitzeitd.runtime import journal
 from gleitzeitd.runtime.bundles import CAPABILITY, is_sound, singles
-from gleitzeitd.runtime.clock import monotonic, utc_now
+from gleitzeitd.runtime.clock import monotonic, utc_now, wall
 from gleitzeitd.runtime.fast_json import dumps
+from gleitzeitd.runtime.gate import Gate
 from gleitzeitd.runtime.hub_address import (
     address_text,
     check_exposure,
     inherited_sockets,
-    is_loopback,
-    names_loopback,
     unused_address,
 )
 from gleitzeitd.runtime.hub_connection import CONTROL, CONTROL_CHARACTERS, KEY, Connection, Drivers, Outbox
@@ -72,12 +70,12 @@ class HubServer:
         self,
         settings: Settings,
         *,
-        token: str | None,
+        gate: Gate,
         component_id: ComponentId = HUB_ID,
         version: str = "",
         sample: Callable[[], dict[str, Json]] | None = None,
     ) -> None:
-        """``token`` is what components have to show; None: loopback only, and nothing to show.
+        """``gate`` decides who is let in.
 
         ``sample`` gives the process's own figures for ``list_components``; it is called every 10 s.
         """
@@ -86,9 +84,10 @@ class HubServer:
         self.hub.hostname, self.hub.process_id = socket.gethostname(), os.getpid()
         self.tasks = Tasks()
         """``await server.tasks.failure()`` returns when the hub cannot go on."""
-        self._token = token
+        self.hub.insecure = gate.insecure
+        self._gate = gate
         self._sample = sample
-        self._pages = HubPages(self.hub, token)
+        self._pages = HubPages(self.hub, gate)
         self._connections: dict[str, Connection] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._numbers = 0
@@ -139,11 +138,12 @@ class HubServer:
         """Listen, on systemd's sockets if there are any.
 
         Raises:
-            ConfigError: the address can be reached from other hosts and there is no token.
+            ConfigError: the address can be reached from other hosts, and no token is asked for.
             OSError: the address is in use, or not of this host.
         """
         sockets = inherited_sockets(os.environ)
-        check_exposure(self.settings.host, sockets, self._token)
+        check_exposure(self.settings.host, sockets, insecure=self._gate.insecure)
+        self._gate.announce()
         app = web.Application(client_max_size=65536)
         self._server.attach(app)
         self._pages.add_to(app)
@@ -218,10 +218,9 @@ class HubServer:
         connection: Connection = environ[KEY]
         said = auth if type(auth) is dict else {}
         try:
-            self._check_peer(connection, environ, said.get("token"))
-            self._perform(
-                self.hub.connected(connection.number, said.get("component_id"), said.get("component_type"))
-            )
+            grant = self._gate.admit(said.get("token"), connection.address, environ.get("HTTP_HOST"))
+            component_id, role = said.get("component_id"), said.get("component_type")
+            self._perform(self.hub.connected(connection.number, component_id, role, grant))
         except GleitzeitError as problem:
             self.hub.counts.refused[problem.name] += 1
             self._warn("a connection was refused", connection, problem)
@@ -230,17 +229,6 @@ class HubServer:
                 f"[{problem.code} {problem.name}] {problem}", {"code": problem.code, "name": problem.name}
             ) from None
         connection.admitted = True
-
-    def _check_peer(self, connection: Connection, environ: dict[str, Any], token: Json) -> None:
-        if self._token is None:
-            if not is_loopback(connection.address):
-                raise NotAuthenticated("this hub has no token, and so serves its own host only")
-            if not names_loopback(environ.get("HTTP_HOST")):
-                raise NotAuthenticated("this hub has no token, and so is localhost only")
-            return
-        shown = token.encode(errors="replace") if type(token) is str else b""
-        if not hmac.compare_digest(shown, self._token.encode()):
-            raise NotAuthenticated("the token is not the hub's" if shown else "the hub wants a token")
 
     def ended(self, connection: Connection, reason: str) -> None:
         """The connection has ended, on whatever level; later calls have no effect."""
@@ -459,6 +447,8 @@ class HubServer:
         self._timers[key] = asyncio.get_running_loop().call_later(delay, expired)
 
     def _expire(self, key: str) -> None:
+        if key == "beat":
+            self._perform(self.hub.mind_tokens(self._gate.revoked(), wall()))
         self._perform(self.hub.timer_expired(key, monotonic(), utc_now()))
 
     def _take_sample(self) -> None:

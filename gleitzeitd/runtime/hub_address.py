@@ -53,20 +53,20 @@ def inherited_sockets(environ: Mapping[str, str]) -> list[socket.socket]:
     return found
 
 
-def check_exposure(host: str, sockets: list[socket.socket], token: str | None) -> None:
-    """Refuse to listen to other hosts without a token.
+def check_exposure(host: str, sockets: list[socket.socket], *, insecure: bool) -> None:
+    """Refuse to listen to other hosts without asking for tokens.
 
     Raises:
         ConfigError: says what to do.
     """
-    if token:
+    if not insecure:
         return
     addresses = [_address(each) for each in sockets] or [host]
     for address in addresses:
         if not is_loopback(address):
             raise ConfigError(
-                f"hub.host: {address or 'every address'} can be reached from other hosts, and there is no "
-                "token: let the hub listen on 127.0.0.1, or provide the token that components have to show"
+                f"hub.host: {address or 'every address'} can be reached from other hosts, and no token is "
+                "asked for: let the hub listen on 127.0.0.1, or start it without security.insecure"
             )
 
 

@@ -11,6 +11,7 @@ from gleitzeitd.machines.base import counted
 from gleitzeitd.machines.hub_settings import Settings as HubSettings
 from gleitzeitd.runtime import health
 from gleitzeitd.runtime.daemon import STOP_SECONDS
+from gleitzeitd.runtime.gate import Gate
 from gleitzeitd.runtime.hub import HubServer
 from gleitzeitd.runtime.hub_http import NEEDED
 from gleitzeitd.runtime.tasks import Tasks
@@ -19,8 +20,8 @@ from gleitzeitd.runtime.tasks import Tasks
 class HubDaemon:
     """A hub; it is ready when it listens."""
 
-    def __init__(self, settings: HubSettings, token: str | None) -> None:
-        self._server = HubServer(settings, token=token, version=__version__, sample=health.sample)
+    def __init__(self, settings: HubSettings, gate: Gate) -> None:
+        self._server = HubServer(settings, gate=gate, version=__version__, sample=health.sample)
         self._stopping = asyncio.Event()
         self._listens = False
 
@@ -67,6 +68,8 @@ def hub_status(server: HubServer) -> str:
     ]
     if missing := [role.file_name for role in NEEDED if not connected[role]]:
         parts.insert(0, f"no {', no '.join(missing)}")
+    if server.hub.insecure:
+        parts.insert(0, "INSECURE, asks for no token")
     return "; ".join(parts)
 
 

@@ -1,12 +1,11 @@
 """What the hub says over plain HTTP: is it alive, is the system complete, and the figures.
 
-``/healthz`` is for anybody. ``/readyz`` and ``/metrics`` are for this host, and for whoever shows the
-hub's token (``Authorization: Bearer ...``).
+``/healthz`` is for anybody. ``/readyz`` and ``/metrics`` are for whoever shows the token of a user
+(``Authorization: Bearer ...``), of whatever role.
 """
 
 from __future__ import annotations
 
-import hmac
 from bisect import bisect_left
 from collections.abc import Iterator
 
@@ -16,10 +15,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from gleitzeitd.errors import GleitzeitError, NotAuthenticated, NotPermitted
 from gleitzeitd.machines.hub import Hub
+from gleitzeitd.model.access import UserRole
 from gleitzeitd.model.names import Role
 from gleitzeitd.plain import Json
-from gleitzeitd.runtime.hub_address import is_loopback
+from gleitzeitd.runtime.gate import Gate
 
 NEEDED = (
     Role.DEPENDENCY_RESOLVER,
@@ -121,9 +122,9 @@ def _numbers(table: Json) -> list[tuple[str, float]]:
 class HubPages:
     """The three pages."""
 
-    def __init__(self, hub: Hub, token: str | None) -> None:
+    def __init__(self, hub: Hub, gate: Gate) -> None:
         self._hub = hub
-        self._token = token
+        self._gate = gate
         self.latencies = Latencies()
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(HubFigures(hub, self.latencies))
@@ -153,10 +154,20 @@ class HubPages:
         )
 
     def _check(self, request: web.Request) -> None:
-        if is_loopback(request.remote):
-            return
-        shown = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if self._token is None or not hmac.compare_digest(
-            shown.encode(errors="replace"), self._token.encode(errors="replace")
-        ):
-            raise web.HTTPForbidden(text="from other hosts only with the hub's token\n")
+        kind, _, token = request.headers.get("Authorization", "").partition(" ")
+        shown = token.strip() if kind.lower() == "bearer" else ""
+        try:
+            grant = self._gate.admit(shown, request.remote or "", request.headers.get("Host"))
+        except NotAuthenticated as problem:
+            self._refused(problem)
+            headers = {"WWW-Authenticate": "Bearer"}
+            raise web.HTTPUnauthorized(text=f"[{problem.name}] {problem}\n", headers=headers) from None
+        if not grant.allows(UserRole.VIEWER):
+            refusal = NotPermitted(
+                f"the token of {grant.subject} is of no user: gleitzeit token create --role viewer"
+            )
+            self._refused(refusal)
+            raise web.HTTPForbidden(text=f"[{refusal.name}] {refusal}\n")
+
+    def _refused(self, problem: GleitzeitError) -> None:
+        self._hub.counts.refused[problem.name] += 1

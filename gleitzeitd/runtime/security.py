@@ -16,6 +16,8 @@ TOKEN_LIMIT = 4096
 """Characters of a token."""
 TOKEN_FILE = Path("/etc/gleitzeit/token")
 """The token of this host, for members of the group gleitzeit; ``gleitzeitd keygen`` makes it."""
+KEYS_FILE = Path("/etc/credstore/gleitzeit.keys")
+"""The keys of the system, on the host of a hub: ``LoadCredential=keys:gleitzeit.keys``."""
 GROUP = "gleitzeit"
 
 
@@ -26,7 +28,16 @@ class SecuritySettings:
     token_file: str = ""
     """The file with the token that hubs ask for. The systemd credential token and the variable
     GLEITZEIT_TOKEN come before it. If it is empty, that is /etc/gleitzeit/token, where it can be read.
-    Without a token a hub serves its own host only."""
+    Without a token no hub lets us in."""
+    keys_file: str = ""
+    """Of a hub: the keys that tokens are signed with. The systemd credential keys comes before it. If it is
+    empty, that is /etc/credstore/gleitzeit.keys, where it can be read. A hub without keys lets nobody in."""
+    revoked_file: str = ""
+    """Of a hub: the list of revoked tokens, by default /etc/gleitzeit/revoked-tokens. It is looked at with
+    each heartbeat; connections with a token that is in it are cut."""
+    insecure: bool = False
+    """Of a hub: ask for no token, and let in whoever is on its host; that is said in the journal and in
+    `gleitzeit status`. Such a hub does not listen to other hosts."""
     certificate_file: str = ""
     """The certificate (PEM, with those between it and the CA) that is shown. A hub that has one speaks TLS; a
     component shows its own to hubs that ask. The systemd credential certificate comes before it."""
@@ -59,6 +70,21 @@ def find_token(token_file: str, environment: Mapping[str, str], installed: Path 
     if token_file:
         return read_token(Path(token_file))
     return read_token(installed) if os.access(installed, os.R_OK) else None
+
+
+def find_keys(keys_file: str, environment: Mapping[str, str], installed: Path = KEYS_FILE) -> Path | None:
+    """The file of keys: the systemd credential ``keys``, else ``keys_file``, else ``installed``, if we may
+    read it; None if none of them is there.
+    """
+    directory = environment.get("CREDENTIALS_DIRECTORY", "")
+    if directory:
+        credential = Path(directory) / "keys"
+        with suppress(PermissionError):  # commands of ExecReload= may not look into it
+            if credential.exists():
+                return credential
+    if keys_file:
+        return Path(keys_file)
+    return installed if os.access(installed, os.R_OK) else None
 
 
 def why_unreadable(file: Path = TOKEN_FILE) -> str | None:

@@ -56,13 +56,13 @@ async def test_somebody_decides_and_the_workflow_goes_on(tmp_path: Path) -> None
     }
     async with served(PAGE) as page:
         hub = HubSettings(port=0, allowed_origins=(page,))
-        async with Embedded(database=tmp_path / "db", hub=hub, token="sesame") as system:  # noqa: S106 - of a test
+        async with Embedded(database=tmp_path / "db", hub=hub) as system:
             async with (
-                Client(system.hub_url, "sesame") as client,
-                shown(f"{page}/#hub={system.hub_url}&token=sesame", tmp_path / "profile") as tab,
+                Client(system.hub_url, system.token) as client,
+                shown(f"{page}/#hub={system.hub_url}&token={system.token}", tmp_path / "profile") as tab,
             ):
                 await tab.until("""document.querySelector("#state").textContent === "connected" """)
-                assert "sesame" not in await tab.run("location.href")
+                assert str(system.token) not in await tab.run("location.href")
                 async with asyncio.timeout(20):
                     while "approval/v1" not in [each.name for each in (await client.protocols()).protocols]:
                         pass

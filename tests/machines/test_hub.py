@@ -23,10 +23,12 @@ from gleitzeitd.machines.base import Deliver, Disconnect, Note, Send, SetTimer
 from gleitzeitd.machines.hub import Hub
 from gleitzeitd.machines.hub_settings import Settings
 from gleitzeitd.machines.routing import PLANS
+from gleitzeitd.model.access import Grant, full_grant
 from gleitzeitd.model.names import ComponentId, Role
 
 AT = "2026-01-01T00:00:00.000Z"
 C = "c" * 32
+EVERYTHING = full_grant("us")
 CALL = {"workflow_id": "w", "task_id": "t", "attempt": 1, "method": "m"}
 
 
@@ -39,9 +41,9 @@ class Net:
         self.hub.start(self.now, AT)
         self.sent = 0
 
-    def open(self, connection: str) -> list:
+    def open(self, connection: str, grant: Grant = EVERYTHING) -> list:
         effects = self.hub.opened(connection, "127.0.0.1")
-        self.hub.connected(connection, None, None)
+        self.hub.connected(connection, None, None, grant)
         return effects
 
     def join(self, component_id: str, role: str, *, connection: str = "", **body: Any) -> list:
@@ -126,7 +128,7 @@ def test_a_registration_under_an_impossible_name_or_role_is_refused_and_cut(said
 def test_a_connection_registers_only_as_what_it_connected_as() -> None:
     net = Net()
     net.hub.opened("1", "")
-    net.hub.connected("1", "c", "client")
+    net.hub.connected("1", "c", "client", EVERYTHING)
     effects = net.send("1", "register_component", {"component_id": "d", "component_type": "client"})
     assert "belongs to c" in sent(effects, RegistrationRefused).event.error.message
 

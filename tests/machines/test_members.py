@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gleitzeitd.machines.members import Member, Members
+from gleitzeitd.model.access import full_grant
 from gleitzeitd.model.names import SHARDS, ComponentId, Role
 
 
@@ -34,6 +35,7 @@ class Registry(RuleBasedStateMachine):
                 heard=0,
                 answered=0,
                 beats=True,
+                grant=full_grant("us"),
             )
             self.members.add(member)
             self.model[name] = (member, {}, set())

@@ -17,6 +17,7 @@ from gleitzeitd.machines.clocks import clock_offset
 from gleitzeitd.machines.hub import Hub
 from gleitzeitd.machines.hub_settings import Settings
 from gleitzeitd.machines.link import Identity, Link, Refused, Registered, Transmit
+from gleitzeitd.model.access import full_grant
 from gleitzeitd.model.names import ComponentId, Role
 from tests.machines.link_session import FIND, Puppet
 
@@ -34,7 +35,7 @@ def hub(speaks: WireRange) -> Hub:
 def join(made: Hub, wire: list[int] | None, **more: Any) -> list[Any]:
     """A component registers; what it says is put by hand, as another release would."""
     made.opened("1", "127.0.0.1")
-    made.connected("1", None, None)
+    made.connected("1", None, None, full_grant("us"))
     said = {"component_id": "c", "component_type": "execution_engine", "capabilities": ["envelope"], **more}
     envelope: dict[str, Any] = {"_message_id": "m", "_correlation_id": "c" * 32}
     if wire is not None:
@@ -148,7 +149,7 @@ def test_a_newer_component_is_understood_by_an_older_one_by_way_of_an_older_hub(
     made = hub(NOW)
     join(made, [2, 3])
     made.opened("2", "127.0.0.1")
-    made.connected("2", None, None)
+    made.connected("2", None, None, full_grant("us"))
     said = {"component_id": "r", "component_type": "protocol_registry", "capabilities": ["envelope"]}
     first = {"_message_id": "m2", "_correlation_id": "c" * 32}
     made.received("2", "register_component", first, dumps(said), 100.0, AT)

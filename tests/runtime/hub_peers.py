@@ -12,6 +12,7 @@ import socketio
 
 from gleitzeitd.machines.hub_settings import Settings
 from gleitzeitd.model.names import ComponentId
+from gleitzeitd.runtime.gate import Gate
 from gleitzeitd.runtime.hub import HubServer
 
 WAIT = 8  # seconds after which a test has failed
@@ -95,10 +96,10 @@ class Peer:
 
 
 @asynccontextmanager
-async def hub(token="secret", **settings):
-    server = HubServer(
-        Settings(**{"port": 0, **settings}), token=token, component_id=ComponentId("hub-1"), version="5"
-    )
+async def hub(token="secret", *, gate=None, **settings):
+    gate = gate or Gate.by_shared_token(token)
+    settings = Settings(**{"port": 0, **settings})
+    server = HubServer(settings, gate=gate, component_id=ComponentId("hub-1"), version="5")
     await server.start()
     peers = []
 

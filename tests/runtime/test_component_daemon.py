@@ -18,6 +18,7 @@ from gleitzeitd.runtime.component import Component
 from gleitzeitd.runtime.component_daemon import ComponentDaemon
 from gleitzeitd.runtime.connection import LinkSettings
 from gleitzeitd.runtime.daemon import STOP_SECONDS
+from gleitzeitd.runtime.gate import Gate
 from gleitzeitd.runtime.hub import HubServer
 from gleitzeitd.runtime.identity import make_identity
 
@@ -53,7 +54,7 @@ async def test_a_component_without_a_hub_is_ready_after_a_while_and_says_so(
 async def test_a_token_that_is_made_later_is_found_without_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(component_daemon, "TOKEN_SECONDS", 0.05)
     monkeypatch.setattr("gleitzeitd.runtime.connection.REFUSED_DELAY", 0.05)
-    server = HubServer(HubSettings(port=0), token="right")
+    server = HubServer(HubSettings(port=0), gate=Gate.by_shared_token("right"))
     await server.start()
     one = engine_daemon(f"http://127.0.0.1:{server.port}", found="right")
     async with asyncio.TaskGroup() as group:

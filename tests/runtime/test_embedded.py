@@ -79,8 +79,7 @@ async def test_a_hub_that_cannot_listen_is_an_error_of_the_operator(
     tmp_path: Path, unused_tcp_port: int
 ) -> None:
     settings = HubSettings(port=unused_tcp_port)
-    async with Embedded(database=tmp_path / "one", works=False, hub=settings, token="t") as system:
+    async with Embedded(database=tmp_path / "one", works=False, hub=settings) as system:
         assert system.hub_url == f"http://127.0.0.1:{unused_tcp_port}"
-        assert system.token == "t"
-        problem = await Embedded(database=tmp_path / "two", works=False, hub=settings, token="t").start()
+        problem = await Embedded(database=tmp_path / "two", works=False, hub=settings).start()
         assert isinstance(problem, OSError)

@@ -17,9 +17,12 @@ import socketio
 from gleitzeitd.errors import ConfigError
 from gleitzeitd.machines.hub_settings import Settings
 from gleitzeitd.model.names import shard_of
+from gleitzeitd.runtime.gate import Gate
 from gleitzeitd.runtime.hub import HubServer
 from gleitzeitd.runtime.hub_address import check_exposure
 from tests.runtime.hub_peers import WAIT, Peer, closed, hub, raw, scenario
+
+SHOWN = {"Authorization": "Bearer secret"}
 
 
 @scenario
@@ -104,13 +107,13 @@ async def test_a_role_that_does_not_exist_is_refused_when_connecting():
 
 @scenario
 async def test_without_a_token_loopback_clients_need_none():
-    async with hub(token=None) as (server, peer):
+    async with hub(gate=Gate.open()) as (server, peer):
         await peer("client", "c").join(server, token=None)
 
 
 @scenario
 async def test_without_a_token_a_page_that_reaches_localhost_by_another_name_is_refused():
-    async with hub(token=None) as (server, _):
+    async with hub(gate=Gate.open()) as (server, _):
         url = f"http://127.0.0.1:{server.port}/socket.io/?EIO=4&transport=websocket"
         async with (
             aiohttp.ClientSession() as session,
@@ -123,10 +126,10 @@ async def test_without_a_token_a_page_that_reaches_localhost_by_another_name_is_
 
 
 def test_without_a_token_the_hub_does_not_listen_to_other_hosts():
-    server = HubServer(Settings(host="0.0.0.0", port=0), token=None)
+    server = HubServer(Settings(host="0.0.0.0", port=0), gate=Gate.open())
     with pytest.raises(ConfigError, match="token"):
         asyncio.run(server.start())
-    check_exposure("0.0.0.0", [], "secret")
+    check_exposure("0.0.0.0", [], insecure=False)
 
 
 @scenario
@@ -425,7 +428,7 @@ async def test_an_event_that_asks_for_an_acknowledgement_is_routed_and_not_ackno
 
 @scenario
 async def test_the_end_is_announced_and_takes_less_than_two_seconds():
-    server = HubServer(Settings(port=0), token="secret")
+    server = HubServer(Settings(port=0), gate=Gate.by_shared_token("secret"))
     await server.start()
     peers = [await Peer("client", f"c{n}", own=n % 2 == 0).join(server) for n in range(4)]
     before = asyncio.get_running_loop().time()
@@ -450,7 +453,7 @@ async def test_long_polling_and_foreign_origins_are_refused():
 
 @scenario
 async def test_readiness_names_what_is_missing_until_every_role_is_there():
-    async with hub() as (server, peer), aiohttp.ClientSession() as session:
+    async with hub() as (server, peer), aiohttp.ClientSession(headers=SHOWN) as session:
         base = f"http://127.0.0.1:{server.port}"
         async with session.get(f"{base}/healthz") as answer:
             assert answer.status == 200
@@ -472,7 +475,7 @@ async def test_readiness_names_what_is_missing_until_every_role_is_there():
 
 @scenario
 async def test_metrics_count_events_by_name_and_components_by_role():
-    async with hub() as (server, peer), aiohttp.ClientSession() as session:
+    async with hub() as (server, peer), aiohttp.ClientSession(headers=SHOWN) as session:
         manager = await peer("queue_manager", "q").join(server)
         client = await peer("client", "c").join(server)
         await manager.send("queue_stats_changed", {"stats": {"waiting": 7, "by_protocol": {"shell": 7}}})

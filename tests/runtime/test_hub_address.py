@@ -29,10 +29,11 @@ listening = socket.create_server(("127.0.0.1", 0))
 os.dup2(listening.fileno(), 3)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
 from gleitzeitd.machines.hub_settings import Settings
+from gleitzeitd.runtime.gate import Gate
 from gleitzeitd.runtime.hub import HubServer
 
 async def main():
-    server = HubServer(Settings(port=1), token=None)
+    server = HubServer(Settings(port=1), gate=Gate.closed())
     await server.start()
     assert server.port == listening.getsockname()[1], server.port
     await server.stop("done")

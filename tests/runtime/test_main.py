@@ -81,11 +81,18 @@ def test_sections_of_other_roles_may_stand_in_the_file(
     assert said(capsys, "all", "--check-config", "--config", str(file))[:2] == (0, "ok\n")
 
 
-def test_a_hub_for_other_hosts_without_a_token_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = said(capsys, "hub", "--check-config", GLEITZEIT_HUB_HOST="0.0.0.0")
+def test_a_hub_that_asks_for_no_token_is_for_its_own_host_only(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = said(capsys, "hub", "--insecure", "--check-config", GLEITZEIT_HUB_HOST="0.0.0.0")
     assert code == 2
-    assert "token" in err
-    assert said(capsys, "hub", "--check-config", GLEITZEIT_HUB_HOST="0.0.0.0", GLEITZEIT_TOKEN="t")[0] == 0
+    assert "no token is asked for" in err
+    assert said(capsys, "hub", "--insecure", "--check-config")[0] == 0
+    assert said(capsys, "hub", "--check-config", GLEITZEIT_HUB_HOST="0.0.0.0")[0] == 0
+
+
+def test_only_a_hub_can_be_insecure(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = said(capsys, "persistence", "--insecure", "--check-config")
+    assert code == 2
+    assert "it is the hub that asks for tokens" in err
 
 
 def test_the_effective_configuration_says_where_each_value_is_from(
@@ -242,7 +249,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
 def test_a_component_is_ready_with_its_hub_and_ends_with_0(daemons: Daemons) -> None:
     component = daemons.start("protocol-registry")
     daemons.until(lambda line: line.startswith("STATUS=not connected to the hub (Connection refused)"))
-    hub = daemons.start("hub")
+    hub = daemons.start("hub", "--insecure")
     daemons.ready()  # of either
     daemons.until(lambda line: line.startswith("STATUS=") and line.endswith("; hub connected"))
     component.send_signal(signal.SIGTERM)
@@ -271,7 +278,7 @@ def test_all_in_one_takes_a_reload_and_ends_with_0(daemons: Daemons) -> None:
 
 
 def test_a_second_signal_ends_the_process_at_once(daemons: Daemons) -> None:
-    hub = daemons.start("hub")
+    hub = daemons.start("hub", "--insecure")
     daemons.ready()
     # A resolver with shards hands them back; a persistence that is gone never answers.
     resolver = daemons.start("dependency-resolver", GLEITZEIT_CONNECTION_SHUTDOWN_SECONDS="60")
