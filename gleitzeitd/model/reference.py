@@ -15,10 +15,12 @@ generated program takes ``exec(${generate.response})``. In a script of a shell a
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from types import NoneType
 
 from gleitzeitd.errors import ParameterInvalid
 from gleitzeitd.model import python_code
@@ -201,28 +203,73 @@ def with_ids(
 
 
 def substitute(
-    parameters: Mapping[str, Json], lookup: Lookup, *, python_keys: Collection[str] = ()
+    parameters: Mapping[str, Json],
+    lookup: Lookup,
+    *,
+    python_keys: Collection[str] = (),
+    room: int | None = None,
 ) -> dict[str, Json]:
     """``parameters`` with every reference replaced by its value; values are not looked into again.
+
+    ``room`` is how many characters all values together may take: a large one that is referred to a
+    thousand times is not built a thousand times to find out that it is too much. The first is always put in.
 
     Raises:
         ParameterInvalid: a reference has nothing to refer to; the message says what there is.
     """
+
+    valued = _Values(lookup, room).of
 
     def replaced(text: str, path: Path) -> Json:
         if "${" not in text:
             return text
         try:
             if _is_python(path, python_keys):
-                return _in_python(text, lookup)
-            return _in_text(text, lookup)
+                return _in_python(text, valued)
+            return _in_text(text, valued)
         except (ValueError, LookupError) as problem:
             raise ParameterInvalid(f"parameters.{dotted(path)}: {problem.args[0]}") from problem
 
     return {key: _mapped(value, (key,), replaced) for key, value in parameters.items()}
 
 
-def _in_text(text: str, lookup: Lookup) -> Json:
+class _Values:
+    """What references stand for, as long as there is room."""
+
+    def __init__(self, lookup: Lookup, room: int | None) -> None:
+        self.lookup = lookup
+        self.room = room
+        self.left = room
+        self.sizes: dict[int, int] = {}
+        self.first = True
+
+    def of(self, inner: str) -> Json:
+        """Raises ValueError, LookupError."""
+        reference = parse(inner)
+        value = value_of(reference, self.lookup)
+        if self.left is None or isinstance(value, (int, float, NoneType)):
+            return value
+        if self.first and not isinstance(value, str):
+            self.first = False  # its size matters only if there are more; results are limited themselves
+            return value
+        self.left -= self.size(value)
+        if self.left < 0:
+            raise ValueError(
+                f"{cut(reference.text)}: what is referred to takes more than {self.room} characters in all; "
+                "refer to parts of the results, or have tasks write files and refer to their names"
+            )
+        return value
+
+    def size(self, value: Json) -> int:
+        if isinstance(value, str):
+            return len(value)
+        found = self.sizes.get(id(value))  # whoever looks results up keeps them
+        if found is None:
+            found = self.sizes[id(value)] = len(json.dumps(value, separators=(",", ":")))
+        return found
+
+
+def _in_text(text: str, valued: Callable[[str], Json]) -> Json:
     done: list[str] = []
     parts: list[str] = []
     last = 0
@@ -239,22 +286,20 @@ def _in_text(text: str, lookup: Lookup) -> Json:
             done += [as_text("".join(parts)), text[mark.start : mark.end]]
             parts = []
             continue
-        value = value_of(parse(mark.inner), lookup)
+        value = valued(mark.inner)
         if mark.start == 0 and mark.end == len(text):
             return as_text_all(value)
         parts.append(value if isinstance(value, str) else str(value))
     return "".join([*done, as_text("".join([*parts, text[last:]]))])
 
 
-def _in_python(source: str, lookup: Lookup) -> str:
+def _in_python(source: str, valued: Callable[[str], Json]) -> str:
     found = python_code.scan(source)
     if found.problems:
         raise ValueError(found.problems[0])
     secrets = [span for span in found.spans if SECRET_REFERENCE.fullmatch(source, span.start, span.end)]
     try:
-        return python_code.put_in(
-            source, found, lambda span: value_of(parse(span.inner), lookup), kept=secrets, rest=as_text
-        )
+        return python_code.put_in(source, found, lambda span: valued(span.inner), kept=secrets, rest=as_text)
     except BytesInFieldError:
         raise ValueError(
             "a reference in a bytes literal inside an f-string's field; assign it to a variable first"
