@@ -25,6 +25,7 @@
         ParameterInvalid                    -29006 TASK_PARAMETER_INVALID
         ResultInvalid                       -29007 TASK_RESULT_INVALID
         TaskNotFound                        -29009 TASK_NOT_FOUND
+        SecretNotAvailable                  -29010 SECRET_NOT_AVAILABLE
         ProviderNotAvailable                -30003 PROVIDER_NOT_AVAILABLE     retryable
         ProviderTimeout                     -30005 PROVIDER_TIMEOUT           retryable
         ProviderOverloaded                  -30006 PROVIDER_OVERLOADED        retryable
@@ -244,6 +245,12 @@ class TaskNotFound(TaskError):
     """No task of this id is in the workflow."""
 
     code, name = -29009, "TASK_NOT_FOUND"
+
+
+class SecretNotAvailable(TaskError):
+    """A task names a secret that the provider's host does not have, or that tasks may not have there."""
+
+    code, name = -29010, "SECRET_NOT_AVAILABLE"
 
 
 class ProtocolNotFound(TaskError):

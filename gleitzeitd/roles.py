@@ -108,7 +108,7 @@ ROLES: dict[Role, RoleSpec] = {
     ),
     Role.PROVIDER: RoleSpec(
         about="does the work of one protocol",
-        sections=("provider", "calls"),
+        sections=("provider", "calls", "secrets"),
         live=("calls.backlog", "calls.keep_seconds", "calls.max_kept", "calls.max_kept_bytes"),
     ),
 }

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from gleitzeitd.bounds import bounded
@@ -55,9 +56,11 @@ from gleitzeitd.machines.base import (
 )
 from gleitzeitd.machines.parcels import value_problem
 from gleitzeitd.model.ledger import OutputChunk
+from gleitzeitd.model.method_check import is_open
 from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId
 from gleitzeitd.model.problem import dotted
 from gleitzeitd.model.protocol import Method, Protocol, SchemaCheck
+from gleitzeitd.model.secret import Place, open_places
 from gleitzeitd.plain import Json, did_you_mean
 from gleitzeitd.record import positional_record, record
 
@@ -244,6 +247,8 @@ class ProviderMachine(Machine):
             return MethodNotSupported(f"{self.protocol.name} has no method {event.method!r}{hint}")
         try:
             problems = self._problems(method.parameters, event.parameters, "")
+            if problems and (unknown := open_places(event.parameters)):
+                problems = self._problems(method.parameters, event.parameters, "", unknown)
         except MalformedData as problem:
             return ParameterInvalid(f"{event.method}: the schema of its parameters cannot be used: {problem}")
         return ParameterInvalid(f"{event.method}: {problems}") if problems else None
@@ -314,11 +319,13 @@ class ProviderMachine(Machine):
             raise ResultInvalid(f"{name}: {problems}")
         return size
 
-    def _problems(self, schema: dict[str, Json], value: Json, root: str) -> str:
+    def _problems(
+        self, schema: dict[str, Json], value: Json, root: str, unknown: Collection[Place] = ()
+    ) -> str:
         """All problems in one line; empty if there is none. An empty schema admits anything."""
         if not schema:
             return ""
-        found = self.check(schema, value)
+        found = [p for p in self.check(schema, value) if not is_open(p.path, unknown)]
         places = [(dotted((root, *p.path) if root else p.path), p.message) for p in found]
         return "; ".join(f"{place}: {message}" if place else message for place, message in places)
 

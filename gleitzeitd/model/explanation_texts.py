@@ -204,6 +204,17 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "See which tasks the workflow has, and how they stand.",
         "gleitzeit status WORKFLOW",
     ),
+    "SECRET_NOT_AVAILABLE": (
+        "A provider does not have the secret that a task names",
+        "The task says ${secret.NAME}, and the provider that ran it has no such secret, or does not give it "
+        "to tasks. Secrets are those of the provider's host: another host may have it.",
+        "The task fails, and is not tried again. Nothing of it has run.",
+        "Correct the name; or put the secret where the provider looks for it, and start the provider again: "
+        "a line NAME=VALUE in /etc/credstore/gleitzeit.secrets.PROVIDER, or a systemd credential "
+        "secret.NAME of its unit.",
+        "gleitzeitd provider PROVIDER --check-config",
+        "systemctl restart gleitzeit-provider@PROVIDER",
+    ),
     "PROTOCOL_NOT_FOUND": (
         "No such protocol is registered",
         "No provider and no client has ever registered a protocol of this name with the registries that "

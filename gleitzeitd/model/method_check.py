@@ -7,7 +7,7 @@ something in it, or about a table or list around it, does not count.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from gleitzeitd.model.problem import Problem
 from gleitzeitd.model.protocol import Protocol, SchemaCheck
@@ -45,10 +45,10 @@ def _task_problems(task: Task, path: Path, protocol: Protocol, check: SchemaChec
     return [
         Problem(path=(*path, "parameters", *problem.path), message=problem.message)
         for problem in check(method.parameters, task.parameters)
-        if not _is_open(problem.path, open_places)
+        if not is_open(problem.path, open_places)
     ]
 
 
-def _is_open(place: Path, open_places: set[Path]) -> bool:
+def is_open(place: Path, open_places: Collection[Path]) -> bool:
     """Whether the value at ``place`` is a reference, or inside or around one."""
     return any(all(a == b for a, b in zip(place, one, strict=False)) for one in open_places)

@@ -6,6 +6,7 @@ files while a daemon runs.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,6 +155,7 @@ def provider(name: str, spec: str = "", protocol: Path | None = None) -> Assembl
     from gleitzeitd.machines.provider import ProviderMachine, Settings
     from gleitzeitd.providers import builtin, load
     from gleitzeitd.providers.schema import problems
+    from gleitzeitd.providers.secrets import Secrets, SecretSettings
     from gleitzeitd.runtime.work import ProviderPerformer
 
     if protocol is not None:
@@ -167,6 +169,7 @@ def provider(name: str, spec: str = "", protocol: Path | None = None) -> Assembl
         worker: Any = cls
         made = worker(_section(sections, "provider", cls.Settings))
         settings = _section(sections, "calls", Settings)
+        secrets = Secrets.of(_section(sections, "secrets", SecretSettings), os.environ)
         machine = ProviderMachine(
             component_id=me.component_id,
             protocol=made.protocol(),
@@ -182,10 +185,11 @@ def provider(name: str, spec: str = "", protocol: Path | None = None) -> Assembl
             shown([Ask("protocol", RegisterProtocol(protocol=machine.protocol))])
 
         made.watch_protocol(changed)
-        performer = ProviderPerformer(made, shown, settings.journal_output_bytes)
+        performer = ProviderPerformer(made, shown, settings.journal_output_bytes, secrets)
         return Assembled(machine=machine, performer=performer, attach=shown.attach)
 
-    return Assembly(sections={"provider": cls.Settings, "calls": Settings}, build=build)
+    sections = {"provider": cls.Settings, "calls": Settings, "secrets": SecretSettings}
+    return Assembly(sections=sections, build=build)
 
 
 def usable_providers() -> list[str]:

@@ -58,6 +58,7 @@ _SHOWN = {"workflow_id": "workflow", "workflow_name": "name", "task_id": "task"}
 """Keys as they stand behind the message, where that is shorter."""
 
 _budget: Moderation | None = None  # of our handler
+_hiding: list[Callable[[str], str]] = []
 
 logging.addLevelName(NOTICE, "NOTICE")
 
@@ -129,6 +130,24 @@ def identify(component_id: str) -> None:
     for handler in logging.getLogger().handlers:
         if isinstance(handler, Writer):
             handler.fixed["component_id"] = component_id
+
+
+def hide(without: Callable[[str], str]) -> None:
+    """All that is written from now on goes through ``without``, which takes out what is secret."""
+    _hiding.append(without)
+
+
+def hide_no_more(without: Callable[[str], str]) -> None:
+    """The end of :func:`hide`; unknown ones are ignored."""
+    if without in _hiding:
+        _hiding.remove(without)
+
+
+def _shown(text: str) -> str:
+    # Before anything is cut off: half a secret would not be known for one.
+    for without in _hiding:
+        text = without(text)
+    return text
 
 
 def note(
@@ -216,7 +235,7 @@ def _send(
     fields = {**fixed, **fields_of(record)}
     try:
         send(
-            _utf8(_with_traceback(record, _pairs(record))[:VALUE_LIMIT]),
+            _utf8(_shown(_with_traceback(record, _pairs(record)))[:VALUE_LIMIT]),
             MESSAGE_ID=MESSAGE_IDS.get(str(fields.get("error", ""))),
             CODE_FILE=record.pathname,
             CODE_LINE=record.lineno,
@@ -238,7 +257,7 @@ def _field(key: str) -> str:
 
 def _value(value: Json) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text[:VALUE_LIMIT]
+    return _shown(text)[:VALUE_LIMIT]
 
 
 def _utf8(text: str) -> str:
@@ -247,7 +266,7 @@ def _utf8(text: str) -> str:
 
 
 def _write_line(stream: TextIO, form: Callable[[logging.LogRecord], str], record: logging.LogRecord) -> None:
-    stream.write(form(record))
+    stream.write(_shown(form(record)))
     stream.flush()
 
 
@@ -286,8 +305,8 @@ def _pairs(record: logging.LogRecord) -> str:
 def _text(value: Json) -> str:
     """A value on one line; quoted where it would not read as one word."""
     if isinstance(value, str) and value.isprintable() and not set(value) & set(" \"'="):
-        return value[:VALUE_LIMIT]
-    return json.dumps(value, ensure_ascii=False, default=str)[:VALUE_LIMIT]
+        return _shown(value)[:VALUE_LIMIT]
+    return _shown(json.dumps(value, ensure_ascii=False, default=str))[:VALUE_LIMIT]
 
 
 def _with_traceback(record: logging.LogRecord, after: str = "") -> str:

@@ -3,6 +3,8 @@
 Whatever leaves the provider's code becomes an answer here: its result, its :class:`TaskError`, the
 cancellation that was asked for, and, as a failed execution, any other exception. What the work writes is
 shown to watchers while it runs, in few events and at a bounded rate; its tail is part of the answer.
+
+A call gets the secrets that it names here, and here they are masked in all that comes back.
 """
 
 from __future__ import annotations
@@ -12,16 +14,28 @@ import logging
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
-from gleitzeitd.errors import ErrorInfo, ExecutionFailed, TaskCancelled, TaskError, TaskTimeout
+from gleitzeitd.errors import (
+    ErrorInfo,
+    ExecutionFailed,
+    ResultInvalid,
+    TaskCancelled,
+    TaskError,
+    TaskTimeout,
+)
 from gleitzeitd.events.provider import TaskOutput, TaskProgress
 from gleitzeitd.machines.base import Effects, Request, Tell
 from gleitzeitd.machines.provider import CheckHealth, Work
 from gleitzeitd.machines.provider import Finished as WorkFinished
 from gleitzeitd.model.ledger import PARTIAL, OutputChunk
+from gleitzeitd.model.reference import PYTHON_SOURCE
 from gleitzeitd.providers.base import MethodCall, Provider
+from gleitzeitd.providers.masking import Masker, Stream
+from gleitzeitd.providers.secrets import NO_SECRETS, Secrets
+from gleitzeitd.runtime import journal
 from gleitzeitd.runtime.clock import utc_now
 from gleitzeitd.runtime.output_records import OutputRecords
 from gleitzeitd.runtime.performer import Finished, Performer
@@ -56,12 +70,17 @@ class ProviderPerformer(Performer):
     """Runs the calls of one provider."""
 
     def __init__(
-        self, provider: Provider, show: Callable[[Effects], object] = _show_nobody, journal_bytes: int = 0
+        self,
+        provider: Provider,
+        show: Callable[[Effects], object] = _show_nobody,
+        journal_bytes: int = 0,
+        secrets: Secrets = NO_SECRETS,
     ) -> None:
         """``show`` gets what goes to watchers while calls run: a component's ``perform``; so many
         ``journal_bytes`` of what a call writes go into the journal.
         """
         self._provider = provider
+        self._secrets = secrets
         self._show = show
         self._journal_bytes = journal_bytes
         self._tasks = Tasks()
@@ -76,6 +95,7 @@ class ProviderPerformer(Performer):
             ConfigError: its settings cannot work on this machine.
         """
         await super().start(finished)
+        journal.hide(self._secrets.hidden)
         await self._provider.start()
 
     def perform(self, call_id: str, request: Request) -> None:
@@ -104,6 +124,7 @@ class ProviderPerformer(Performer):
         self._stopped = True
         await self._tasks.cancel(within=STOP_SECONDS)
         await self._provider.stop()
+        journal.hide_no_more(self._secrets.hidden)
 
     def _ended(self, call_id: str, task: asyncio.Task[object]) -> None:
         del self._calls[call_id]
@@ -122,16 +143,22 @@ class ProviderPerformer(Performer):
             "attempt": work.attempt,
             "correlation_id": work.correlation_id,
         }
+        python_keys = PYTHON_SOURCE.get(self._provider.protocol().name, ())
+        try:
+            parameters, masker = self._secrets.put_in(work.parameters, python_keys)
+        except TaskError as problem:
+            return WorkFinished(error=problem.info(), finished_at=utc_now())
         records = OutputRecords(about, self._journal_bytes)
         output = CallOutput(work, self._show, records.written)
+        said: _Said = output if masker is None else _Masked(output, masker)
         silence = None if work.silence is None else Silence(work.silence)
         call = MethodCall(
             method=work.method,
-            parameters=work.parameters,
+            parameters=parameters,
             timeout=work.timeout,
-            on_output=output.written if silence is None else silence.breaking(output.written),
-            on_partial=output.partial if silence is None else silence.breaking(output.partial),
-            on_progress=output.progressed if silence is None else silence.breaking(output.progressed),
+            on_output=said.written if silence is None else silence.breaking(said.written),
+            on_partial=said.partial if silence is None else silence.breaking(said.partial),
+            on_progress=said.progressed if silence is None else silence.breaking(said.progressed),
             workflow_id=work.workflow_id,
             task_id=work.task_id,
             attempt=work.attempt,
@@ -143,8 +170,10 @@ class ProviderPerformer(Performer):
             heard = code if silence is None else silence.limit(code)
             result, error = await self._foreign(heard, call_id, limit, about)
         finally:
-            output.close()
+            said.close()
             records.close()
+        if masker is not None:
+            result, error = _without_secrets(result, error, masker)
         return WorkFinished(
             result=result,
             error=error,
@@ -155,7 +184,7 @@ class ProviderPerformer(Performer):
 
     async def _health(self) -> object:
         health, error = await self._foreign(self._provider.health(), "", HEALTH_SECONDS, {})
-        return error.message if error is not None else str(health)
+        return self._secrets.hidden(error.message if error is not None else str(health))
 
     async def _foreign(
         self, code: Awaitable[Any], call_id: str, limit: float | None, about: dict[str, Any]
@@ -183,6 +212,52 @@ class ProviderPerformer(Performer):
             log.error("a provider's code failed", exc_info=problem, extra=about)
             text = f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__
             return None, ExecutionFailed(text).info()
+
+
+def _without_secrets(result: Any, error: ErrorInfo | None, masker: Masker) -> tuple[Any, ErrorInfo | None]:
+    if error is not None:
+        return None, replace(error, message=masker.text(error.message))
+    try:
+        return masker.value(result), None
+    except RecursionError:
+        return None, ResultInvalid("the result is nested too deeply to be JSON").info()
+
+
+class _Said(Protocol):
+    """Where a call's output goes."""
+
+    def written(self, stream: str, text: str) -> None: ...
+    def partial(self, text: str) -> None: ...
+    def progressed(self, ratio: float, message: str) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Masked:
+    """A call's output without the values of secrets."""
+
+    def __init__(self, output: CallOutput, masker: Masker) -> None:
+        self._output = output
+        self._masker = masker
+        self._streams: dict[str, Stream] = {}
+        self._partial = masker.stream(output.partial)
+
+    def written(self, stream: str, text: str) -> None:
+        known = self._streams.get(stream)
+        if known is None:
+            known = self._streams[stream] = self._masker.stream(partial(self._output.written, stream))
+        known.feed(text)
+
+    def partial(self, text: str) -> None:
+        self._partial.feed(text)
+
+    def progressed(self, ratio: float, message: str) -> None:
+        self._output.progressed(ratio, self._masker.text(message))
+
+    def close(self) -> None:
+        """Show what was held back, too."""
+        for stream in (*self._streams.values(), self._partial):
+            stream.end()
+        self._output.close()
 
 
 class CallOutput:
