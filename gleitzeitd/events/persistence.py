@@ -121,6 +121,8 @@ class QueryData(Event):
     limit: int = 500
     status: str | None = None
     name_contains: str | None = None
+    id_prefix: str = ""
+    """For ``workflows``: those whose ids begin with it. The ledger sets it to the asker's namespace."""
 
     def shard(self) -> Shard | None:
         """It goes to persistence, whatever the shard."""

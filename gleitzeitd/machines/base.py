@@ -10,6 +10,7 @@ from typing import Any, ClassVar, cast
 from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.events.base import Envelope, Event
 from gleitzeitd.events.hub import NoComponentsAvailable
+from gleitzeitd.machines.namespaces import refusal, trespass
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json
 from gleitzeitd.record import positional_record
@@ -186,6 +187,10 @@ class Machine:
 
     def handle(self, name: str, event: Event, ctx: Context) -> Effects:
         """Decide what follows from ``event``, delivered under ``name``."""
+        if ctx.envelope.namespace is not None and (problem := trespass(event, ctx.envelope.namespace)):
+            fields: dict[str, Json] = {"event": event.name, "peer": ctx.envelope.source_component}
+            note = Note("warning", "an event was refused", {**fields, "error": problem})
+            return [note, Reply(refusal(event, problem), ctx.envelope)]
         handler = cast("Callable[[Any, Context], Effects]", getattr(self, f"on_{name}"))
         return handler(event, ctx)
 

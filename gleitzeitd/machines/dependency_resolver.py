@@ -26,6 +26,7 @@ from gleitzeitd.machines.feed import stamp_of
 from gleitzeitd.machines.follower import Follower
 from gleitzeitd.machines.parcels import parcels, value_problem, weight
 from gleitzeitd.machines.submission import Submission, digest
+from gleitzeitd.model.change import NOT_THE_OWNER
 from gleitzeitd.model.course import Course
 from gleitzeitd.model.document import read
 from gleitzeitd.model.inputs import resolve_inputs
@@ -138,6 +139,8 @@ class DependencyResolver(Follower):
                         course.queued(task.task_id)
             case d.CancelWorkflow() | d.ResolveTask():
                 asker = self._askers.pop(ctx.asked.key)
+                if event.message == NOT_THE_OWNER:
+                    return []  # the client asks again, and by then the hub knows the owner
                 return [Reply(p.DataSaved(status=event.status, message=event.message), asker)]
         return []
 

@@ -41,10 +41,11 @@ from gleitzeitd.machines.blocked import Blocked
 from gleitzeitd.machines.deadlines import PREFIX as DEADLINE
 from gleitzeitd.machines.deadlines import Deadlines
 from gleitzeitd.machines.feed import event_of
-from gleitzeitd.machines.owners import Owners
+from gleitzeitd.machines.namespaces import within
+from gleitzeitd.machines.owners import Owners, claim_problem
 from gleitzeitd.model import change as c
 from gleitzeitd.model.ledger import Attempt, Fact, Recovered, TaskKey
-from gleitzeitd.model.names import ComponentId, Role
+from gleitzeitd.model.names import ComponentId, Role, shard_of
 from gleitzeitd.plain import Json
 from gleitzeitd.record import positional_record, record
 
@@ -134,6 +135,8 @@ class Persistence(Machine):
     _reads: dict[str, Envelope] = field(default_factory=dict)
     _numbers: count[int] = field(default_factory=count)
     _committed: int = 0
+    _refused: int = 0
+    """Changes, claims and statements of those who do not hold what they are about."""
     _trouble: str = ""
     """Why the last transaction failed; empty if it did not."""
     _sweeping: bool = False
@@ -246,6 +249,8 @@ class Persistence(Machine):
         effects: Effects = []
         cause = entry.asker.message_id if entry.asker is not None else entry.cause
         correlation_id = entry.asker.correlation_id if entry.asker is not None else None
+        if outcome.status is c.Status.STALE:
+            self._refused += 1
         if isinstance(entry.change, c.TakeShards):
             self._owners.took(entry.change, now)
         if entry.claim is not None and entry.asker is not None:
@@ -425,6 +430,10 @@ class Persistence(Machine):
             return []
         owner = event.incarnation
         source = ctx.envelope.source_component
+        if (problem := claim_problem(event.role, owner, source, ctx.envelope.source_role)) is not None:
+            self._refused += 1
+            note = Note("warning", "a claim was refused", {"peer": source, "error": problem})
+            return [note, Reply(p.PersistenceError(error=problem.info()), ctx.envelope)]
         if event.release:
             shards = self._owners.leave(event.role, owner)
             change = c.TakeShards(role=event.role, owner="", shards=shards)
@@ -451,7 +460,8 @@ class Persistence(Machine):
     def on_query_data(self, event: p.QueryData, ctx: Context) -> Effects:
         call_id = f"read/{next(self._numbers)}"
         self._reads[call_id] = ctx.envelope
-        return [Call(call_id, Requests.Read(event, self._blocked.of(event.workflow_id)))]
+        query = within(event, ctx.envelope.namespace)
+        return [Call(call_id, Requests.Read(query, self._blocked.of(event.workflow_id)))]
 
     def _read(self, call_id: str, answer: object) -> Effects:
         asker = self._reads.pop(call_id)
@@ -463,6 +473,9 @@ class Persistence(Machine):
         raise answer
 
     def on_execution_blocked(self, event: d.ExecutionBlocked, ctx: Context) -> Effects:
+        if not self._owners.is_owner(ctx.envelope.source_component, shard_of(event.workflow_id)):
+            self._refused += 1
+            return []
         self._blocked.note(event, ctx.envelope.source_component)
         return []
 
@@ -485,6 +498,7 @@ class Persistence(Machine):
             "timeouts_armed": len(self._deadlines),
             "changes_waiting": len(self._pending),
             "changes_committed": self._committed,
+            "changes_refused": self._refused,
             "workflows_deleted": self._retention.deleted,
             "grace_seconds": self.settings.grace_seconds,
         }

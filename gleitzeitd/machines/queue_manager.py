@@ -26,6 +26,7 @@ from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.events import queue_manager as q
 from gleitzeitd.machines.base import Ask, Context, Effects, Note, Reply, SetTimer, Tell, counted
 from gleitzeitd.machines.follower import Follower
+from gleitzeitd.model.change import NOT_THE_OWNER
 from gleitzeitd.model.ledger import FeedStamp, LeaseWish, ReadyTask, TaskKey
 from gleitzeitd.model.names import ComponentId, Role, Shard, TaskId, WorkflowId, shard_of
 from gleitzeitd.model.ready_queue import ReadyEntry, ReadyQueue
@@ -310,6 +311,8 @@ class QueueManager(Follower):
         return [Ask(key, event)]
 
     def _reordered(self, change: q.TaskPriorityChanged, saved: p.DataSaved, asker: Envelope) -> Effects:
+        if saved.message == NOT_THE_OWNER:
+            return []  # the client asks again, and by then the hub knows the owner
         if saved.status == "ok":
             for entry in self._queue.of_workflow(change.workflow_id):
                 if not change.task_ids or entry.key.task_id in change.task_ids:

@@ -147,7 +147,11 @@ class LedgerPerformer(Performer):
         if query.after is not None and not isinstance(query.after, str):
             raise MalformedData("query_data.after", "expected the next of the page before")
         rows = await self._store.workflows(
-            status=query.status, name_contains=query.name_contains, before=query.after, limit=query.limit
+            status=query.status,
+            name_contains=query.name_contains,
+            before=query.after,
+            limit=query.limit,
+            id_prefix=query.id_prefix,
         )
         last = f"{rows[-1].submitted_at}/{rows[-1].workflow_id}" if len(rows) == query.limit else None
         return _Page([to_plain(_workflow_report(row, [])) for row in rows], last)

@@ -129,12 +129,18 @@ class Store(ABC):
 
     @abstractmethod
     async def workflows(
-        self, *, status: str | None, name_contains: str | None, before: str | None, limit: int
+        self,
+        *,
+        status: str | None,
+        name_contains: str | None,
+        before: str | None,
+        limit: int,
+        id_prefix: str = "",
     ) -> list[WorkflowRow]:
         """Workflows, newest first, without ``document`` (it is None) and ``inputs`` (empty).
 
         ``before`` is the ``submitted_at/workflow_id`` of the last one of the page before. ``name_contains``
-        looks at capitals and small letters as they are.
+        looks at capitals and small letters as they are, and so does ``id_prefix``.
         """
 
     @abstractmethod

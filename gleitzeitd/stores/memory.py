@@ -290,13 +290,20 @@ class MemoryStore(Store):
         return None if row is None else replace(row)
 
     async def workflows(
-        self, *, status: str | None, name_contains: str | None, before: str | None, limit: int
+        self,
+        *,
+        status: str | None,
+        name_contains: str | None,
+        before: str | None,
+        limit: int,
+        id_prefix: str = "",
     ) -> list[WorkflowRow]:
         rows = sorted(self._tables.workflows.values(), key=_place, reverse=True)
         wanted = (
             replace(row, document=None, inputs={})
             for row in rows
             if (status is None or row.state.value == status)
+            and row.workflow_id.startswith(id_prefix)
             and (name_contains is None or name_contains in row.name)
             and (before is None or _place(row) < tuple(before.split("/", 1)))
         )

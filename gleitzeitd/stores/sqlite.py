@@ -162,11 +162,22 @@ class SqliteStore(Store):
         return await self._opened().read(partial(sqlite_read.workflow, workflow_id=workflow_id))
 
     async def workflows(
-        self, *, status: str | None, name_contains: str | None, before: str | None, limit: int
+        self,
+        *,
+        status: str | None,
+        name_contains: str | None,
+        before: str | None,
+        limit: int,
+        id_prefix: str = "",
     ) -> list[WorkflowRow]:
         return await self._opened().read(
             partial(
-                sqlite_read.workflows, status=status, name_contains=name_contains, before=before, limit=limit
+                sqlite_read.workflows,
+                status=status,
+                name_contains=name_contains,
+                before=before,
+                limit=limit,
+                id_prefix=id_prefix,
             )
         )
 

@@ -223,7 +223,9 @@ def workflow(db: sqlite3.Connection, workflow_id: WorkflowId) -> WorkflowRow | N
     return None if columns is None else _whole(columns)
 
 
-def listing(status: str | None, name_contains: str | None, before: str | None) -> tuple[str, list[object]]:
+def listing(
+    status: str | None, name_contains: str | None, before: str | None, id_prefix: str = ""
+) -> tuple[str, list[object]]:
     """The statement for a page of workflows, and its values but for the limit."""
     conditions: list[str] = []
     values: list[object] = []
@@ -233,6 +235,10 @@ def listing(status: str | None, name_contains: str | None, before: str | None) -
     if name_contains is not None:
         conditions.append("instr(w.name, ?)")
         values.append(text(name_contains))
+    if id_prefix:
+        # No range: in the order of the listing, its index has the ids, and then nothing has to be sorted.
+        conditions.append("substr(w.workflow_id, 1, length(?)) = ?")
+        values += [text(id_prefix), text(id_prefix)]
     if before is not None:
         submitted_at, _, workflow_id = before.partition("/")
         conditions.append("(w.submitted_at, w.workflow_id) < (?, ?)")
@@ -245,10 +251,15 @@ def listing(status: str | None, name_contains: str | None, before: str | None) -
 
 
 def workflows(
-    db: sqlite3.Connection, status: str | None, name_contains: str | None, before: str | None, limit: int
+    db: sqlite3.Connection,
+    status: str | None,
+    name_contains: str | None,
+    before: str | None,
+    limit: int,
+    id_prefix: str = "",
 ) -> list[WorkflowRow]:
     """Newest first."""
-    sql, values = listing(status, name_contains, before)
+    sql, values = listing(status, name_contains, before, id_prefix)
     return [workflow_of(columns) for columns in db.execute(sql, (*values, limit))]
 
 

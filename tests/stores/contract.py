@@ -265,6 +265,21 @@ class StoreContract(DeletionContract, AuditContract):
         assert await listed(status="running", name_contains="ly", before="2026-03-01T08:00:02Z/z") == ["y"]
         assert await store.counts() == {"running": 2, "cancelling": 1}
 
+    async def test_a_listing_of_a_namespace_holds_what_is_in_it_and_nothing_else(self, store):
+        names = ["team-a:one", "team-b:one", "team-a:two", "team-ab:one", "team-a", "team_a:one"]
+        await store.commit([*OWNED, *(accept(WorkflowId(one)) for one in names)], AT)
+
+        async def listed(prefix, before=None):
+            rows = await store.workflows(
+                status=None, name_contains=None, before=before, limit=9, id_prefix=prefix
+            )
+            return sorted(row.workflow_id for row in rows)
+
+        assert await listed("team-a:") == ["team-a:one", "team-a:two"]
+        assert await listed("team-a:", before=f"{AT}/team-a:two") == ["team-a:one"]
+        assert await listed("nobody:") == []
+        assert await listed("") == sorted(names)
+
     async def test_workflows_of_one_instant_are_listed_once_each(self, store):
         names = [WorkflowId(f"w{n}") for n in range(5)]
         await store.commit([*OWNED, *(accept(one) for one in names)], AT)
@@ -306,7 +321,7 @@ class StoreContract(DeletionContract, AuditContract):
     async def test_opening_finds_what_has_to_be_armed(self, store, reopen):
         other = WorkflowId("other")
         graph = {"a": [], "b": [], "c": []}
-        await store.commit([*OWNED, take(Role.QUEUE_MANAGER, [S], "two")], AT)
+        await store.commit([*OWNED, take(Role.QUEUE_MANAGER, [S], "one.2")], AT)
         await store.commit([accept(graph=graph, retry=RETRY), ready("a", "b", "c")], AT)
         await store.commit(
             [grant("a", epoch=2), grant("b", "c", engine=E2, epoch=2), start("b", engine=E2)], AT
@@ -322,7 +337,7 @@ class StoreContract(DeletionContract, AuditContract):
         assert found.deadlines == []
         assert [row.shard for row in found.shards] == ALL
         mine = found.shards[S]
-        assert (mine.queue_manager, mine.queue_manager_epoch, mine.resolver_epoch) == ("two", 2, 1)
+        assert (mine.queue_manager, mine.queue_manager_epoch, mine.resolver_epoch) == ("one.2", 2, 1)
         feed = await whole_feed(store, S)
         assert mine.number == len(feed)
         assert mine.last_queue_manager == max(

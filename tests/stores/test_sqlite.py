@@ -453,6 +453,7 @@ QUERIES = [
     ),
     sqlite_read.listing(None, None, None)[0],
     sqlite_read.listing("running", None, f"{AT}/w")[0],
+    sqlite_read.listing(None, None, None, "team-a:")[0],
 ]
 
 
