@@ -48,13 +48,13 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         if options.print_config:
             sys.stdout.write("\n".join(effective(part.loaded) for part in parts))
             return 0
-        plan.check(parts)
+        lines = plan.check(parts)
     except ConfigError as problem:
         sys.stderr.writelines(f"gleitzeitd: {line}\n" for line in str(problem).splitlines())
         return USAGE
     if options.check_config:
         if not journal.under_journal(sys.stdout, environment):  # where every start would say so
-            sys.stdout.write("ok\n")
+            sys.stdout.write("\n".join(["ok", *lines, ""]))
         return 0
     return _serve(plan, parts)
 

@@ -209,8 +209,8 @@ class Plan:
             raise ConfigError(f"{option}: {problem.problem}") from None
         loaded.origin[f"{section}.{key}"] = option
 
-    def check(self, parts: list[Part]) -> None:
-        """What can be found out without running anything.
+    def check(self, parts: list[Part]) -> list[str]:
+        """What can be found out without running anything: lines for whoever wanted it checked.
 
         Raises:
             ConfigError: it cannot work.
@@ -219,6 +219,7 @@ class Plan:
         from gleitzeitd.runtime.hub_address import check_exposure
         from gleitzeitd.runtime.identity import make_identity
 
+        lines = []
         for part in parts:
             self.token(part)
             if part.assembly is None:
@@ -227,7 +228,10 @@ class Plan:
                 check_exposure(part.loaded.settings["hub"].host, [], insecure=security.insecure)
             else:
                 component_id = part.loaded.settings["connection"].component_id
-                part.assembly.build(part.loaded.settings, make_identity(part.role, component_id))
+                built = part.assembly.build(part.loaded.settings, make_identity(part.role, component_id))
+                if built.about:
+                    lines.append(f"{part.label}: {built.about}" if len(parts) > 1 else built.about)
+        return lines
 
     def token(self, part: Part) -> str | None:
         """Raises ConfigError."""

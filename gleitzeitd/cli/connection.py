@@ -38,6 +38,8 @@ CONNECT_SECONDS = 5.0
 READER_SECONDS = 5.0
 """How long to wait for a command that looks into the same database."""
 READER_PAUSE = 0.1
+SECRETS_FILE = "GLEITZEIT_SECRETS_FILE"
+"""Without daemons: the variable that names the file with ``${secret.NAME}``; as for a provider of its own."""
 
 P = ParamSpec("P")
 
@@ -75,7 +77,7 @@ async def connected(options: Options, *, works: bool) -> AsyncIterator[Session]:
         return
     _say_if_there_is_a_hub(options)
     for database in databases(options.environment):
-        async with _embedded(database, works=works) as system:
+        async with _embedded(database, options, works=works) as system:
             if system is None:
                 continue
             with noted(database, system.hub_url, system.token):
@@ -86,15 +88,17 @@ async def connected(options: Options, *, works: bool) -> AsyncIterator[Session]:
 
 
 @asynccontextmanager
-async def _embedded(database: Path, *, works: bool) -> AsyncIterator[Embedded | None]:
+async def _embedded(database: Path, options: Options, *, works: bool) -> AsyncIterator[Embedded | None]:
     """The system, or None if another process has the database."""
-    from gleitzeitd.runtime.embedded import Embedded
+    from gleitzeitd.runtime.embedded import Embedded, default_parts
 
     give_up = time.monotonic() + READER_SECONDS
     async with AsyncExitStack() as stack:
         while True:
             try:
-                system = await stack.enter_async_context(Embedded(database=database, works=works))
+                secrets = options.environment.get(SECRETS_FILE, "") if works else ""
+                parts = default_parts(database, works=works, secrets_file=secrets)
+                system = await stack.enter_async_context(Embedded(parts=parts))
             except StoreLocked:
                 if note_for(database) is None and time.monotonic() < give_up:
                     # Whoever only looks leaves no note, and will be gone in a moment.
@@ -111,7 +115,7 @@ async def _looking_at(database: Path, options: Options) -> AsyncIterator[Session
     """What is in a database, by way of the process that has it open, if there is one."""
     from gleitzeitd.client import Client
 
-    async with _embedded(database, works=False) as system:
+    async with _embedded(database, options, works=False) as system:
         if system is not None:
             async with Client(system.hub_url, system.token, "cli") as client:
                 yield Session(client, options, embedded=True)

@@ -82,6 +82,12 @@ class Secrets:
         """Those that tasks might get, and that are not here."""
         return sorted((self._allowed or frozenset()) - self._values.keys())
 
+    def summary(self) -> str:
+        """Which there are, by name, for whoever checks the configuration; empty if there is none."""
+        missing = [f"{name} (allowed, and not here)" for name in self.missing()]
+        named = ", ".join(self.names() + missing)
+        return f"secrets: {named}" if named else ""
+
     def put_in(
         self, parameters: dict[str, Json], python_keys: Collection[str] = ()
     ) -> tuple[dict[str, Json], Masker | None]:

@@ -33,6 +33,8 @@ class Assembled:
     performer: Performer | None = None
     attach: Callable[[Callable[[Effects], None]], None] | None = None
     """Hands the component's ``perform`` to a performer that shows something while it works."""
+    about: str = ""
+    """What whoever checks its configuration wants to know besides its settings, on one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +188,7 @@ def provider(name: str, spec: str = "", protocol: Path | None = None) -> Assembl
 
         made.watch_protocol(changed)
         performer = ProviderPerformer(made, shown, settings.journal_output_bytes, secrets)
-        return Assembled(machine=machine, performer=performer, attach=shown.attach)
+        return Assembled(machine=machine, performer=performer, attach=shown.attach, about=secrets.summary())
 
     sections = {"provider": cls.Settings, "calls": Settings, "secrets": SecretSettings}
     return Assembly(sections=sections, build=build)

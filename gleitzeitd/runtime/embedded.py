@@ -50,13 +50,14 @@ class Part:
     """Settings that differ from the defaults."""
 
 
-def default_parts(database: Path | str, *, works: bool = True) -> list[Part]:
+def default_parts(database: Path | str, *, works: bool = True, secrets_file: str = "") -> list[Part]:
     """One component of every role, in the order in which they start; the built-in providers if it works.
 
     Without engine and providers nothing runs: what is in the database can be looked at, and stays as it is.
     """
     from gleitzeitd.machines.execution_engine import Settings as EngineSettings
     from gleitzeitd.providers import usable
+    from gleitzeitd.providers.secrets import SecretSettings
     from gleitzeitd.stores.sqlite import Settings as StoreSettings
 
     store = StoreSettings(path=str(database))
@@ -77,7 +78,12 @@ def default_parts(database: Path | str, *, works: bool = True) -> list[Part]:
     ]
     if works:
         parts += [
-            Part(role=Role.PROVIDER, label=f"provider-{name}", assembly=assembly.provider(name))
+            Part(
+                role=Role.PROVIDER,
+                label=f"provider-{name}",
+                assembly=assembly.provider(name),
+                sections={"secrets": SecretSettings(file=secrets_file)},
+            )
             for name in usable()
         ]
         # Who ends this process wants it to end: what runs is handed back at once, and runs the next time.
