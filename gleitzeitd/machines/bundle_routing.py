@@ -8,7 +8,7 @@ from gleitzeitd.errors import GleitzeitError
 from gleitzeitd.events import To
 from gleitzeitd.machines.base import Deliver
 from gleitzeitd.machines.members import Member, Members
-from gleitzeitd.machines.routing import PLANS, check_envelope, recipients
+from gleitzeitd.machines.routing import check_envelope, recipients, stamp
 from gleitzeitd.machines.trace import Counts, Trace
 from gleitzeitd.model.names import ComponentId
 from gleitzeitd.plain import Json
@@ -22,13 +22,15 @@ def deliveries(
 
     ``envelope`` is changed into what is to be delivered.
     """
-    envelope["_source_component"] = sender.component_id
-    envelope.pop("_fact", None)
+    plan = sender.plans.get(name)
+    if plan is None:
+        return None
+    stamp(envelope, sender, plan)
     found: list[Deliver] = []
     targets: list[ComponentId] = []
     try:
         check_envelope(name, envelope)
-        for step in PLANS.get((name, sender.role), ()):
+        for step in plan:
             if step.to is To.HUB:
                 return None
             receivers = recipients(members, step, name, envelope)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from gleitzeitd.errors import MalformedEvent
 from gleitzeitd.events import CATALOGUE, Envelope, Kind, To
 from gleitzeitd.events.codec import decode_body, envelope_to_plain, loads, unflatten
-from gleitzeitd.machines.routing import PLANS
+from gleitzeitd.machines.permissions import PLANS
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json, from_plain
 from gleitzeitd.record import positional_record, record

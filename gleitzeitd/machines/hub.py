@@ -56,6 +56,7 @@ from gleitzeitd.machines.clocks import clock_offset
 from gleitzeitd.machines.hub_settings import Settings
 from gleitzeitd.machines.members import Member, Members
 from gleitzeitd.machines.narrator import of_member
+from gleitzeitd.machines.permissions import PLANS, Plan, refusal
 from gleitzeitd.machines.registration import (
     Waiting,
     claimed,
@@ -64,7 +65,7 @@ from gleitzeitd.machines.registration import (
     shards_of,
     token_problem,
 )
-from gleitzeitd.machines.routing import PLANS, TEXT_LIMIT, Step, check_envelope, nobody, recipients, refusal
+from gleitzeitd.machines.routing import TEXT_LIMIT, check_envelope, nobody, recipients, stamp
 from gleitzeitd.machines.trace import Counts, Trace
 from gleitzeitd.model.access import Grant
 from gleitzeitd.model.names import ComponentId, Role
@@ -232,11 +233,10 @@ class Hub(Machine):
         if member is None:
             return self._received_first(connection, name, envelope, body, now, at)
         member.heard = now
-        plan = PLANS.get((name, member.role))
+        plan = member.plans.get(name)
         if plan is None:
-            return self.refuse(connection, name, refusal(name, member.role), envelope)
-        envelope["_source_component"] = member.component_id
-        envelope.pop("_fact", None)  # only a rename by the hub may say so
+            return self.refuse(connection, name, refusal(name, member.role, member.grant), envelope)
+        stamp(envelope, member, plan)
         try:
             check_envelope(name, envelope)
             return self._route(member, name, plan, envelope, body, now, at)
@@ -315,7 +315,7 @@ class Hub(Machine):
         self,
         sender: Member,
         name: str,
-        plan: tuple[Step, ...],
+        plan: Plan,
         envelope: dict[str, Json],
         body: str,
         now: float,

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gleitzeitd.events.hub import ComponentInfo, HeartbeatResponse
-from gleitzeitd.model.access import Grant
+from gleitzeitd.machines.permissions import Plans, plans_of
+from gleitzeitd.model.access import NAMESPACE_END, Grant, in_namespace
 from gleitzeitd.model.names import SHARDS, ComponentId, Role
 from gleitzeitd.plain import Json
 
@@ -55,6 +56,14 @@ class Member:
     wire: int = 1
     hostname: str = ""
     process_id: int = 0
+    plans: Plans = field(init=False)
+    """What it may send, and the ways that goes."""
+    namespace: str | None = field(init=False)
+    """To which its token confines it, as a client; None: to none."""
+
+    def __post_init__(self) -> None:
+        self.plans = plans_of(self.role, self.grant)
+        self.namespace = self.grant.namespace if self.role is Role.CLIENT else None
 
     def take(self, answer: HeartbeatResponse, now: float) -> None:
         """It has said how it is."""
@@ -94,6 +103,8 @@ class Members:
         self._by_role: dict[Role, list[Member]] = {role: [] for role in Role}
         self._owners: dict[Role, list[Member | None]] = {}
         self._watchers: dict[str, dict[str, Member]] = {}
+        self._namespaces: set[str] = set()
+        """Those of which somebody watches everything."""
         self._turn = 0
 
     def __iter__(self) -> Iterator[Member]:
@@ -172,20 +183,25 @@ class Members:
         self._owners[role] = owners
 
     def watch(self, member: Member, topics: Iterable[str]) -> None:
-        """``member`` gets what is published about these topics, too."""
+        """``member`` gets what is published about these topics, too; of ``*`` what is in its namespace."""
         for topic in topics:
             member.topics.add(topic)
-            self._watchers.setdefault(topic, {})[member.connection] = member
+            if topic == EVERY_TOPIC and member.namespace is not None:
+                self._namespaces.add(member.namespace)
+            self._watchers.setdefault(_key(member, topic), {})[member.connection] = member
 
     def unwatch(self, member: Member, topics: Iterable[str]) -> None:
         """The opposite of :meth:`watch`."""
         for topic in topics:
             member.topics.discard(topic)
-            watching = self._watchers.get(topic)
+            key = _key(member, topic)
+            watching = self._watchers.get(key)
             if watching is not None:
                 watching.pop(member.connection, None)
                 if not watching:
-                    del self._watchers[topic]
+                    del self._watchers[key]
+                    if key.endswith(NAMESPACE_END + EVERY_TOPIC):
+                        self._namespaces.discard(member.namespace or "")
 
     def watchers(self, topic: str | None) -> list[Member]:
         """Who gets what is published about ``topic``; each once."""
@@ -193,9 +209,19 @@ class Members:
             return []
         every = self._watchers.get(EVERY_TOPIC)
         some = self._watchers.get(topic) if topic is not None else None
+        for namespace in self._namespaces if topic is not None else ():
+            if in_namespace(topic or "", namespace):
+                some = {**self._watchers[namespace + NAMESPACE_END + EVERY_TOPIC], **(some or {})}
         if every and some:
             return list({**every, **some}.values())
         return list((every or some or {}).values())
+
+
+def _key(member: Member, topic: str) -> str:
+    """Under which its watching is kept: no workflow id ends with an asterisk."""
+    if topic == EVERY_TOPIC and member.namespace is not None:
+        return member.namespace + NAMESPACE_END + EVERY_TOPIC
+    return topic
 
 
 def _burden(member: Member) -> tuple[bool, int, int]:

@@ -1,77 +1,33 @@
-"""The catalogue's routes, compiled once: for an event's name and its sender's role, where it goes.
-
-A step is a route as the hub walks it. What is not in the table is either unknown or not permitted.
-Events of the connection itself (``link``) are not routed.
-"""
+"""Where an event goes: the members that a step of its plan leads to, and what an envelope has to say."""
 
 from __future__ import annotations
 
-from gleitzeitd.errors import MalformedEvent, NotPermitted, UnknownEvent
-from gleitzeitd.events import CATALOGUE, COMPONENTS, Delivery, Event, Kind, Route, To
+from gleitzeitd.errors import MalformedEvent, NotPermitted
+from gleitzeitd.events import To
 from gleitzeitd.events.hub import NoComponentsAvailable
 from gleitzeitd.machines.members import Member, Members
-from gleitzeitd.model.names import SHARDS, ComponentId, Role
+from gleitzeitd.machines.permissions import Plan, Step
+from gleitzeitd.model.names import SHARDS, ComponentId
 from gleitzeitd.plain import Json
-from gleitzeitd.record import record
 
 TEXT_LIMIT = 1000
 """Characters of an envelope's value."""
 _KEYS_LIMIT = 32  # keys of an envelope, those of newer senders among them
 
 
-@record
-class Step:
-    """One route of an event, for one role of sender."""
-
-    to: To
-    roles: tuple[Role, ...]
-    """Of the receivers."""
-    name: str
-    """Under which it is delivered."""
-    fact: str | None
-    """The name under which it was sent, where that differs."""
-    required: bool
-    """Whether the sender hears of it when nobody is there."""
-    only: bool
-    """Whether it is the event's one route for this sender."""
+def stamp(envelope: dict[str, Json], sender: Member, plan: Plan) -> None:
+    """Write what only the hub may say, over whatever the sender has said."""
+    envelope["_source_component"] = sender.component_id
+    for key in _STAMPS:
+        if key in envelope:
+            del envelope[key]
+    if sender.namespace is not None:
+        envelope["_namespace"] = sender.namespace
+    if plan[0].stamped:
+        envelope["_source_role"] = sender.role.value
 
 
-def _required(cls: type[Event], each: Route) -> bool:
-    if each.to is To.ALL:
-        return cls.kind is Kind.COMMAND and cls.delivery is Delivery.ASK
-    return each.to in (To.ONE, To.OWNER, To.COMPONENT)
-
-
-def _compiled() -> dict[tuple[str, Role], tuple[Step, ...]]:
-    plans = {}
-    for name, cls in CATALOGUE.items():
-        for sender in COMPONENTS:
-            routes = [each for each in cls.routes if sender in each.senders]
-            if not routes or cls.link:
-                continue
-            plans[name, sender] = tuple(
-                Step(
-                    to=each.to,
-                    roles=tuple(sorted(each.roles)),
-                    name=each.renamed or name,
-                    fact=None if each.renamed is None else name,
-                    required=_required(cls, each),
-                    only=len(routes) == 1,
-                )
-                for each in routes
-            )
-    return plans
-
-
-PLANS = _compiled()
-"""An event's name and the sender's role to the ways it goes, all of them."""
-
-
-def refusal(name: str, role: Role) -> UnknownEvent | NotPermitted:
-    """Why there is no plan for this event."""
-    if name not in CATALOGUE:
-        return UnknownEvent(f"{name[:100]}: no event of this name is in the catalogue")
-    return NotPermitted(f"{name}: a {role} may not send this")
+_STAMPS = ("_fact", "_namespace", "_source_role")
 
 
 def recipients(members: Members, step: Step, name: str, envelope: dict[str, Json]) -> list[Member]:
@@ -155,5 +111,7 @@ _TEXTS = frozenset(
         "_timestamp",
         "_reply_to",
         "_topic",
+        "_namespace",
+        "_source_role",
     }
 )

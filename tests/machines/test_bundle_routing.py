@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gleitzeitd.events.hub import QueryTrace
 from gleitzeitd.machines.base import Deliver
-from gleitzeitd.machines.routing import PLANS
+from gleitzeitd.machines.permissions import PLANS
 from gleitzeitd.model.names import Role
 from tests.machines.test_hub import AT, Net
 

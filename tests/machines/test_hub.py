@@ -22,7 +22,7 @@ from gleitzeitd.events.hub import (
 from gleitzeitd.machines.base import Deliver, Disconnect, Note, Send, SetTimer
 from gleitzeitd.machines.hub import Hub
 from gleitzeitd.machines.hub_settings import Settings
-from gleitzeitd.machines.routing import PLANS
+from gleitzeitd.machines.permissions import PLANS
 from gleitzeitd.model.access import Grant, full_grant
 from gleitzeitd.model.names import ComponentId, Role
 

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 from gleitzeitd.events import CATALOGUE, Envelope
 from gleitzeitd.events.codec import encode_body, flatten
-from gleitzeitd.machines.routing import PLANS
+from gleitzeitd.machines.permissions import PLANS
 from gleitzeitd.model.names import ComponentId, Role
 from tests.test_catalogue import instances
 
