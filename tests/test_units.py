@@ -12,8 +12,9 @@ import pytest
 from gleitzeitd.__main__ import DAMAGED, USAGE
 from gleitzeitd.model.names import Role
 from gleitzeitd.roles import ROLES
+from gleitzeitd.runtime.issued import ISSUED_FILE
 from gleitzeitd.runtime.keygen import CREDENTIAL
-from gleitzeitd.runtime.security import GROUP, TOKEN_FILE
+from gleitzeitd.runtime.security import GROUP, KEYS_FILE, TOKEN_FILE
 
 UNITS = Path(__file__).parent.parent / "systemd"
 TEMPLATES = {
@@ -73,7 +74,7 @@ def test_a_daemon_is_started_checked_and_reloaded_under_its_own_name(name: str) 
 @pytest.mark.parametrize("name", DAEMONS)
 def test_daemons_differ_in_nothing_but_what_is_their_own(name: str) -> None:
     own = "Description Documentation After Before Wants ExecStart ExecStartPre ExecReload OOMPolicy LogExtraFields "
-    own += "LimitNOFILE StateDirectory StateDirectoryMode WorkingDirectory Environment OOMScoreAdjust Also "
+    own += "LimitNOFILE StateDirectory StateDirectoryMode WorkingDirectory Environment OOMScoreAdjust Also LoadCredential "
     own += "InaccessiblePaths"
     common = {k: v for k, v in unit(name).items() if k.partition(".")[2] not in own.split()}
     reference = {
@@ -139,9 +140,11 @@ def test_the_token_is_where_the_units_look_for_it_and_its_modes_are_kept() -> No
     lines = [line.split() for line in (UNITS / "gleitzeit.tmpfiles").read_text().splitlines()]
     modes = {line[1]: line[2:5] for line in lines if not line[0].startswith("#")}
     assert modes[str(CREDENTIAL)] == ["0600", "root", "root"]
+    assert modes[str(KEYS_FILE)] == modes[str(ISSUED_FILE)] == ["0600", "root", "root"]
     assert modes[str(TOKEN_FILE)] == ["0640", "root", GROUP]
     for name in DAEMONS:
-        assert unit(name)["Service.LoadCredential"] == [f"token:{CREDENTIAL.name}"]
+        keys = [f"keys:{KEYS_FILE.name}"] if name == "gleitzeit-hub.service" else []
+        assert unit(name)["Service.LoadCredential"] == [*keys, f"token:{CREDENTIAL.name}"]
 
 
 def test_what_users_have_written_sees_neither_the_ledger_nor_the_tokens_of_others() -> None:
