@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from gleitzeitd.config import effective, redacted
 from gleitzeitd.errors import ConfigError, GleitzeitError, StoreCorrupt
+from gleitzeitd.model.names import Role
 from gleitzeitd.plan import ALL, DATABASE, KEYGEN, Part, Plan, parsed, plan_of
 from gleitzeitd.roles import ROLES
 from gleitzeitd.runtime import journal
@@ -66,6 +67,7 @@ def _serve(plan: Plan, parts: list[Part]) -> int:
     # All imports are here or above: an upgrade may replace files while this process runs.
     from gleitzeitd.runtime.daemon import supervise
     from gleitzeitd.runtime.identity import own_unit
+    from gleitzeitd.runtime.prints import hide_in_prints
     from gleitzeitd.runtime.systemd import Notifier
 
     settings = parts[0].loaded.settings
@@ -75,6 +77,8 @@ def _serve(plan: Plan, parts: list[Part]) -> int:
         identifier=own_unit(plan.environment),
         records_per_second=settings["log"].records_per_second,
     )
+    if any(part.role is Role.PROVIDER for part in parts):
+        hide_in_prints(journal.shown)
     unchosen = [
         part.loaded.settings["sqlite"].path for part in parts if part.loaded.origin.get(DATABASE) == "default"
     ]

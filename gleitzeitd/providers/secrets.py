@@ -110,6 +110,10 @@ class Secrets:
             raise ParameterInvalid(str(problem)) from None
         return whole, self._masker(named)
 
+    def any_given_out(self) -> bool:
+        """Whether a task has got one."""
+        return bool(self._given_out)
+
     def hidden(self, text: str) -> str:
         """``text`` without any value that has been given out."""
         masker = self._masker(self._given_out)

@@ -134,7 +134,8 @@ def identify(component_id: str) -> None:
 
 def hide(without: Callable[[str], str]) -> None:
     """All that is written from now on goes through ``without``, which takes out what is secret."""
-    _hiding.append(without)
+    if without not in _hiding:
+        _hiding.append(without)
 
 
 def hide_no_more(without: Callable[[str], str]) -> None:
@@ -143,7 +144,8 @@ def hide_no_more(without: Callable[[str], str]) -> None:
         _hiding.remove(without)
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
+    """``text`` without what is secret."""
     # Before anything is cut off: half a secret would not be known for one.
     for without in _hiding:
         text = without(text)
@@ -235,7 +237,7 @@ def _send(
     fields = {**fixed, **fields_of(record)}
     try:
         send(
-            _utf8(_shown(_with_traceback(record, _pairs(record)))[:VALUE_LIMIT]),
+            _utf8(shown(_with_traceback(record, _pairs(record)))[:VALUE_LIMIT]),
             MESSAGE_ID=MESSAGE_IDS.get(str(fields.get("error", ""))),
             CODE_FILE=record.pathname,
             CODE_LINE=record.lineno,
@@ -257,7 +259,7 @@ def _field(key: str) -> str:
 
 def _value(value: Json) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return _shown(text)[:VALUE_LIMIT]
+    return shown(text)[:VALUE_LIMIT]
 
 
 def _utf8(text: str) -> str:
@@ -266,7 +268,7 @@ def _utf8(text: str) -> str:
 
 
 def _write_line(stream: TextIO, form: Callable[[logging.LogRecord], str], record: logging.LogRecord) -> None:
-    stream.write(_shown(form(record)))
+    stream.write(shown(form(record)))
     stream.flush()
 
 
@@ -305,8 +307,8 @@ def _pairs(record: logging.LogRecord) -> str:
 def _text(value: Json) -> str:
     """A value on one line; quoted where it would not read as one word."""
     if isinstance(value, str) and value.isprintable() and not set(value) & set(" \"'="):
-        return _shown(value)[:VALUE_LIMIT]
-    return _shown(json.dumps(value, ensure_ascii=False, default=str))[:VALUE_LIMIT]
+        return shown(value)[:VALUE_LIMIT]
+    return shown(json.dumps(value, ensure_ascii=False, default=str))[:VALUE_LIMIT]
 
 
 def _with_traceback(record: logging.LogRecord, after: str = "") -> str:

@@ -124,7 +124,8 @@ class ProviderPerformer(Performer):
         self._stopped = True
         await self._tasks.cancel(within=STOP_SECONDS)
         await self._provider.stop()
-        journal.hide_no_more(self._secrets.hidden)
+        if not self._secrets.any_given_out():  # else somebody may still say one, to the end of the process
+            journal.hide_no_more(self._secrets.hidden)
 
     def _ended(self, call_id: str, task: asyncio.Task[object]) -> None:
         del self._calls[call_id]
