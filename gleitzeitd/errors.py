@@ -11,6 +11,7 @@
         TokenExpired                        -25008 TOKEN_EXPIRED
         TokenRevoked                        -25009 TOKEN_REVOKED
       HubUnreachable                        -25001 CONNECTION_FAILED          retryable
+        TlsFailed                           -25011 TLS_FAILED
       AnswerTimeout                         -25002 CONNECTION_TIMEOUT         retryable
       WorkflowError
         WorkflowInvalid                     -28001 WORKFLOW_VALIDATION_FAILED
@@ -146,6 +147,12 @@ class HubUnreachable(GleitzeitError):
     """No connection to a hub could be made, or it was lost."""
 
     code, name, retryable = -25001, "CONNECTION_FAILED", True
+
+
+class TlsFailed(HubUnreachable):
+    """There is no secure connection to a hub; the message says which certificate, or what else, is wrong."""
+
+    code, name, retryable = -25011, "TLS_FAILED", False
 
 
 class AnswerTimeout(GleitzeitError):

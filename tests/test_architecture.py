@@ -59,7 +59,7 @@ OPEN_TO_PURE = set(
     "heapq io itertools json keyword math operator random re textwrap tokenize types typing zlib".split()
 )
 
-SPEAK_SOCKETIO = {"runtime/hub.py", "runtime/socketio_server.py", "runtime/component.py"}
+SPEAK_SOCKETIO = {"runtime/hub.py", "runtime/socketio_server.py", "runtime/socketio_client.py"}
 STARTS_TASKS = "runtime/tasks.py"
 MAY_PRINT = ("cli/",)
 LONGEST_FILE = 500

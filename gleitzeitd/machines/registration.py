@@ -21,6 +21,7 @@ from gleitzeitd.events import COMPONENTS, FIRST_WIRE, WIRE, WireRange
 from gleitzeitd.events.hub import RegisterComponent, ServeShards
 from gleitzeitd.machines.members import Member
 from gleitzeitd.model.access import Grant
+from gleitzeitd.model.certificate import Holder
 from gleitzeitd.model.claims import role_names
 from gleitzeitd.model.names import SHARDS, ComponentId, Role, is_identifier
 from gleitzeitd.plain import Json
@@ -134,6 +135,7 @@ def registration_problem(
         return NotPermitted("component_type: a hub does not register")
     if connection is not None and connection.grant is not None:
         problem = not_granted(connection.grant, event.component_id, event.component_type)
+        problem = problem or not_certified(connection.grant.holder, event)
         if problem is not None:
             return problem
         for said, now in (
@@ -156,6 +158,19 @@ def registration_problem(
     except WireUnsupported as problem:
         return problem
     return None
+
+
+def not_certified(holder: Holder | None, event: RegisterComponent) -> NotPermitted | None:
+    """Why the certificate that a connection has shown is not for this component; None if it is, or if it
+    has shown none.
+    """
+    if holder is None or holder.fits(event.component_id, event.hostname):
+        return None
+    host = f" on the host {event.hostname[:100]}" if event.hostname else ""
+    return NotPermitted(
+        f"the certificate is for {holder}, and it registers as {event.component_id}{host}: use one that "
+        f"is (gleitzeit cert issue --component {event.component_id}, or --dns with the name of its host)"
+    )
 
 
 def _foreign(living: Grant, coming: Grant) -> bool:

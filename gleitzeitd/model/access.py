@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from fnmatch import fnmatchcase
 
+from gleitzeitd.model.certificate import Holder
 from gleitzeitd.model.names import Role
 from gleitzeitd.record import record
 
@@ -54,6 +55,8 @@ class Grant:
     """Seconds since 1970; None: never."""
     token_id: str = ""
     """By which it can be revoked."""
+    holder: Holder | None = None
+    """Whom the certificate is for that came with the token; None: there was none."""
 
     def admits(self, role: Role) -> bool:
         """Whether a connection may have this role."""

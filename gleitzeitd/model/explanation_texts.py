@@ -14,6 +14,18 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "systemctl status gleitzeit-hub",
         "journalctl -u gleitzeit-hub -n 50",
     ),
+    "TLS_FAILED": (
+        "There is no secure connection to a hub",
+        "One end of the connection does not accept the certificate of the other: it is of another CA, for "
+        "another name, has expired, or is missing. Or one end speaks TLS, and the other plain HTTP.",
+        "Daemons try again every 10 seconds, and use new certificates as soon as they are reloaded. Clients "
+        "give up. Connections that exist are not touched when a certificate expires.",
+        "The message says which it is. Look at the certificates of both hosts, renew those that have "
+        "expired, and reload; addresses of hubs that speak TLS begin with https://.",
+        "gleitzeit cert show",
+        "gleitzeit cert renew NAME",
+        "systemctl reload gleitzeit",
+    ),
     "CONNECTION_TIMEOUT": (
         "Nobody answered in time",
         "The hub took the request, and the component that should answer it did not within the deadline: it "

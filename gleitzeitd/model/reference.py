@@ -217,7 +217,6 @@ def substitute(
     Raises:
         ParameterInvalid: a reference has nothing to refer to; the message says what there is.
     """
-
     valued = _Values(lookup, room).of
 
     def replaced(text: str, path: Path) -> Json:

@@ -14,20 +14,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import sys
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-import aiohttp
-import socketio
-
 from gleitzeitd.errors import (
     GleitzeitError,
     HubUnreachable,
     MalformedEvent,
+    TlsFailed,
     UnknownEvent,
 )
 from gleitzeitd.events import Envelope
@@ -39,28 +36,22 @@ from gleitzeitd.plain import Json
 from gleitzeitd.runtime import health, journal
 from gleitzeitd.runtime.clock import monotonic, utc_now
 from gleitzeitd.runtime.connection import (
-    GOODBYE,
     Connection,
-    Ended,
     HubLink,
     Intake,
     LinkSettings,
-    OnEvent,
     Size,
     read,
     size_of,
     unpacked,
 )
-from gleitzeitd.runtime.fast_json import dumps
 from gleitzeitd.runtime.performer import Performer
-from gleitzeitd.runtime.refusals import refusal_of, refused_as
-from gleitzeitd.runtime.session import Session
+from gleitzeitd.runtime.refusals import refused_as
+from gleitzeitd.runtime.socketio_client import SocketIo
 from gleitzeitd.runtime.tasks import Tasks
+from gleitzeitd.runtime.tls import Trust, given
 
 log = logging.getLogger(__name__)
-_quiet = logging.getLogger("gleitzeitd.socketio")
-_quiet.setLevel(logging.ERROR)  # at INFO the library logs tokens; its warnings say what ours say better
-_quiet.addFilter(lambda record: "queue is empty" not in record.getMessage())  # an error after every pause
 
 TURN = 0.02
 """Seconds after which others may run, if there is still something in the inbox."""
@@ -72,9 +63,6 @@ STUCK = 10.0
 """Seconds without a turn, with something in the inbox, that mean something is wrong."""
 COMPLAINTS = 1000
 """Names of events remembered, to complain once about each."""
-HANDSHAKE_LOOK = 0.1
-"""Seconds between two looks whether the hub has closed the connection instead of answering."""
-_EVENT = "42"  # Engine.IO's message, Socket.IO's event; its array follows
 
 Input = Callable[[float, str], Actions]
 """Something that has happened: told the two times, it tells the link, and hands back what is to be done."""
@@ -92,8 +80,11 @@ class Component:
         token: str | None,
         performer: Performer | None = None,
         settings: LinkSettings | None = None,
+        trust: Trust | None = None,
     ) -> None:
-        """``hub_urls`` stands for those in the settings."""
+        """``hub_urls`` stands for those in the settings. Without ``trust``, hubs that speak TLS have to be
+        of a CA that this host knows.
+        """
         self.identity = identity
         narrated = machine if identity.role is Role.CLIENT else Narrator(machine)
         self.link = Link(narrated, identity, _new_id)
@@ -113,6 +104,7 @@ class Component:
         self._over = asyncio.Event()
         self._accepted = asyncio.Event()
         self._failure: GleitzeitError | None = None
+        self._given_up = 0  # hubs
         self._draining = self._ended = False
         self._last_turn = self._last_registered = monotonic()
         urls = dict.fromkeys(url.rstrip("/") for url in hub_urls)
@@ -120,14 +112,14 @@ class Component:
         if token is not None:
             self.show_token(token)
         self._able_since: float | None = None
-        seconds = self._settings.connect_seconds
+        seconds, trusted = self._settings.connect_seconds, trust or given()
         self._hubs = [
             HubLink(
                 url,
                 self,
                 self._auth,
                 self._settings,
-                new_wire=lambda: _SocketIo(seconds),
+                new_wire=lambda: SocketIo(seconds, trusted),
                 is_client=identity.role is Role.CLIENT,
             )
             for url in urls
@@ -139,7 +131,7 @@ class Component:
         """Connect to every hub and work, until ``stop()``; return when all is drained or the time is over.
 
         Raises:
-            NotAuthenticated: a client was refused; other roles go on trying.
+            NotAuthenticated, TlsFailed: a client was refused; other roles go on trying.
             Exception: whatever the machine or the performer raised.
         """
         if self._performer is not None:
@@ -176,7 +168,7 @@ class Component:
         """Wait until a hub has accepted us.
 
         Raises:
-            NotAuthenticated: we were refused.
+            NotAuthenticated, TlsFailed: we were refused.
             HubUnreachable: ``timeout`` seconds were not enough; the message says what was tried.
         """
         try:
@@ -370,6 +362,9 @@ class Component:
 
     def fail(self, problem: GleitzeitError) -> None:
         """Called for a hub: going on makes no sense."""
+        self._given_up += 1
+        if isinstance(problem, TlsFailed) and self._given_up < len(self._hubs):
+            return  # another hub may have a better certificate
         self._failure = problem
         self._accepted.set()
         self._over.set()
@@ -402,89 +397,6 @@ class Component:
         while True:
             self.link.metrics = health.sample()
             await asyncio.sleep(SAMPLE)
-
-
-class _SocketIo:
-    """One connection's Socket.IO client. Websocket only; it never reconnects by itself."""
-
-    def __init__(self, connect_seconds: float) -> None:
-        self._seconds = connect_seconds
-        self._session = Session(connect_seconds)
-        self._client = socketio.AsyncClient(
-            reconnection=False,
-            handle_sigint=False,
-            http_session=self._session,
-            serializer=_Packet,
-            logger=_quiet,
-            engineio_logger=_quiet,
-        )
-
-    async def connect(self, url: str, auth: dict[str, str], on_event: OnEvent, on_end: Ended) -> None:
-        # None, or why the hub refuses us, in any shape.
-        outcome: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
-
-        def settled(refusal: Json = "refused without a reason") -> None:
-            if not outcome.done():
-                outcome.set_result(refusal)
-
-        self._client.on("connect", lambda: settled(None))
-        self._client.on("connect_error", settled)
-        self._client.on("disconnect", lambda *_: on_end("the hub has closed the connection"))
-        self._session.on_event = on_event
-        try:
-            async with asyncio.timeout(self._seconds):
-                # Waiting for the namespace here: older releases wait out their whole limit when refused.
-                await self._client.connect(url, auth=auth, transports=["websocket"], wait=False)
-                while not outcome.done() and not self.is_closed():
-                    await asyncio.wait({outcome}, timeout=HANDSHAKE_LOOK)
-        except TimeoutError:
-            raise HubUnreachable(f"no answer within {self._seconds:g} s") from None
-        except Exception as problem:  # a handshake with what is no hub ends in anything
-            text = self._session.problem or str(problem) or type(problem).__name__
-            raise HubUnreachable(text) from problem
-        if not outcome.done():
-            raise HubUnreachable("the hub has closed the connection without an answer")
-        if outcome.result() is not None:
-            raise refusal_of(outcome.result())
-
-    async def send(self, name: str, arguments: list[Json]) -> None:
-        try:
-            # Not by the library's queue, which has no bound and does not say when it is empty: packets that
-            # wait here become one.
-            await self._session.send(f"{_EVENT}{dumps([name, *arguments])}")
-        except (OSError, aiohttp.ClientError) as problem:
-            raise HubUnreachable(f"the hub cannot be written to: {problem}") from problem
-
-    def is_closed(self) -> bool:
-        return self._session.is_cut()
-
-    async def close(self) -> None:
-        # Whatever state the client is in, nothing of it may stay: neither tasks, nor sockets, nor entries in
-        # the library's list of connected clients.
-        try:
-            with suppress(Exception):  # the connection may be broken in any way
-                async with asyncio.timeout(GOODBYE):
-                    await self._client.disconnect()
-        finally:  # also when whoever closes is cancelled
-            await self._let_go()
-
-    async def _let_go(self) -> None:
-        engine = self._client.eio
-        for task in (getattr(engine, "read_loop_task", None), getattr(engine, "write_loop_task", None)):
-            if task is not None:
-                task.cancel()
-        for module in ("engineio.base_client", "engineio.client"):
-            listed = getattr(sys.modules.get(module), "connected_clients", [])
-            if engine in listed:
-                listed.remove(engine)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(GOODBYE):
-                await self._session.close()
-
-
-class _Packet(socketio.packet.Packet):  # type: ignore[misc] # the library has no type hints
-    # The stock class walks every payload in search of bytes; our events have none.
-    uses_binary_events = False
 
 
 def _new_id() -> str:

@@ -25,6 +25,7 @@ from gleitzeitd.errors import (
     MalformedEvent,
     NotAuthenticated,
     NotPermitted,
+    TlsFailed,
 )
 from gleitzeitd.events import Envelope
 from gleitzeitd.events.codec import envelope_from_plain, unflatten
@@ -358,6 +359,8 @@ class HubLink:
             log.log(self._level(logging.INFO), "a hub has said goodbye", extra=about)
             return
         kind = "a hub is not connected" if connection.refusal is None else "a hub refuses us"
+        if isinstance(connection.refusal, TlsFailed):
+            kind = "no secure connection to a hub"
         returns = self._goodbye_at is not None and monotonic() - self._goodbye_at < RESTART
         if connection.refusal is None and returns:
             return
@@ -413,7 +416,7 @@ class Connection:
                 self._ended.set()
                 self.outbox.abandon()
                 self._owner.disconnected(self)
-        except (NotAuthenticated, NotPermitted) as problem:
+        except (NotAuthenticated, NotPermitted, TlsFailed) as problem:
             self.refused(problem)
         except HubUnreachable as problem:
             self.leave(str(problem))

@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from json.encoder import encode_basestring_ascii
 from time import perf_counter
 from typing import Any
@@ -50,8 +51,10 @@ from gleitzeitd.runtime.hub_address import (
 )
 from gleitzeitd.runtime.hub_connection import CONTROL, CONTROL_CHARACTERS, KEY, Connection, Drivers, Outbox
 from gleitzeitd.runtime.hub_http import HubPages
+from gleitzeitd.runtime.hub_tls import CA_PAGE, Listening, ca_page, certified, listen_with_tls
 from gleitzeitd.runtime.socketio_server import GuardedServer, parsed
 from gleitzeitd.runtime.tasks import Tasks, contained
+from gleitzeitd.runtime.tls import Credentials
 
 log = logging.getLogger(__name__)
 
@@ -74,11 +77,14 @@ class HubServer:
         component_id: ComponentId = HUB_ID,
         version: str = "",
         sample: Callable[[], dict[str, Json]] | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         """``gate`` decides who is let in.
 
         ``sample`` gives the process's own figures for ``list_components``; it is called every 10 s.
+        With ``credentials`` it speaks TLS, and only that.
         """
+        self.credentials = credentials
         self.settings = settings
         self.hub = Hub(component_id, settings, version=version)
         self.hub.hostname, self.hub.process_id = socket.gethostname(), os.getpid()
@@ -95,7 +101,7 @@ class HubServer:
         self.addresses: list[str] = []
         """What it listens on, for people: ``127.0.0.1:8000``."""
         self._runner: web.AppRunner | None = None
-        self._listening: list[asyncio.Server] = []
+        self._listening: list[Listening] = []
         self._server = self._make_server()
 
     def _make_server(self) -> GuardedServer:
@@ -147,21 +153,28 @@ class HubServer:
         app = web.Application(client_max_size=65536)
         self._server.attach(app)
         self._pages.add_to(app)
+        if self.credentials is not None:
+            app.router.add_get(CA_PAGE, ca_page(self.credentials))
         self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=15.0)
         await self._runner.setup()
         self._perform(self.hub.start(monotonic(), utc_now()))
         self._take_sample()
         self._listening = await self._listen(self._runner.server, sockets)
         self.addresses = [address_text(s.getsockname()) for each in self._listening for s in each.sockets]
-        log.info("hub listens", extra={"address": ", ".join(self.addresses)})
+        tls = {} if self.credentials is None else {"certificate": str(self.credentials.files.certificate)}
+        log.info("hub listens", extra={"address": ", ".join(self.addresses), **tls})
         if sockets and (unused := unused_address(self.settings, Settings(), sockets)):
             log.warning(
                 "hub.host and hub.port are not used: systemd listens for the hub",
                 extra={"configured": unused, "remedy": "systemctl edit gleitzeit-hub.socket"},
             )
 
-    async def _listen(self, protocol: Any, sockets: list[socket.socket]) -> list[asyncio.Server]:
+    async def _listen(self, protocol: Any, sockets: list[socket.socket]) -> list[Listening]:
         loop, settings = asyncio.get_running_loop(), self.settings
+        if self.credentials is not None:
+            counts, tasks = self.hub.counts, self.tasks
+            now = partial(getattr, self.hub, "settings")
+            return [listen_with_tls(self.credentials, now, counts, tasks, protocol, sockets, _BACKLOG)]
         if sockets:
             return [await loop.create_server(protocol, sock=each, backlog=_BACKLOG) for each in sockets]
         return [await loop.create_server(protocol, settings.host, settings.port, backlog=_BACKLOG)]
@@ -219,6 +232,8 @@ class HubServer:
         said = auth if type(auth) is dict else {}
         try:
             grant = self._gate.admit(said.get("token"), connection.address, environ.get("HTTP_HOST"))
+            if self.credentials is not None:
+                grant = certified(grant, environ["aiohttp.request"])
             component_id, role = said.get("component_id"), said.get("component_type")
             self._perform(self.hub.connected(connection.number, component_id, role, grant))
         except GleitzeitError as problem:

@@ -9,6 +9,7 @@ own.
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,10 @@ class Session:
         """Gets the name and the arguments of each event; awaits nothing."""
         self.problem = ""
         """Why no connection could be made; the library does not say."""
+        self.failure: Exception | None = None
+        """The same as it was raised."""
+        self.tls: ssl.SSLContext | None = None
+        """For a hub that speaks it."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
         self._session = aiohttp.ClientSession(timeout=timeout)
         self._socket: aiohttp.ClientWebSocketResponse | None = None
@@ -45,11 +50,13 @@ class Session:
     async def ws_connect(self, url: str, **options: Any) -> _Socket:
         """What the library calls; of its options only the headers count."""
         # aiohttp's own limit of a frame is 4 MiB. The library's `timeout` has another type in each release.
-        headers = options.get("headers")
+        wanted: dict[str, Any] = {"headers": options.get("headers"), "max_msg_size": FRAME_LIMIT}
+        if self.tls is not None:
+            wanted["ssl"] = self.tls
         try:
-            self._socket = await self._session.ws_connect(url, headers=headers, max_msg_size=FRAME_LIMIT)
+            self._socket = await self._session.ws_connect(url, **wanted)
         except aiohttp.ClientError as problem:
-            self.problem = in_words(problem)
+            self.problem, self.failure = in_words(problem), problem
             raise
         return _Socket(self._socket, self)
 

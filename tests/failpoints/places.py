@@ -15,7 +15,7 @@ from gleitzeitd.machines.execution_engine import ExecutionEngine
 from gleitzeitd.machines.follower import Follower
 from gleitzeitd.machines.link import Link
 from gleitzeitd.machines.persistence import Persistence
-from gleitzeitd.runtime import component, hub_connection
+from gleitzeitd.runtime import hub_connection, socketio_client
 from gleitzeitd.runtime.hub import HubServer
 from gleitzeitd.runtime.ledger import LedgerPerformer
 from gleitzeitd.runtime.work import ProviderPerformer
@@ -78,7 +78,7 @@ def _packets_of_components(points: Failpoints) -> None:
 
         return struck
 
-    wrap(component._SocketIo, "send", wrapper)
+    wrap(socketio_client.SocketIo, "send", wrapper)
 
 
 def _packets_of_hubs(points: Failpoints) -> None:
@@ -200,7 +200,7 @@ def _connections_and_ends(points: Failpoints) -> None:
 
         return struck
 
-    wrap(component._SocketIo, "connect", connecting)
+    wrap(socketio_client.SocketIo, "connect", connecting)
     wrap(HubServer, "_admit", admitting)
     wrap(Link, "drain", draining)
     wrap(HubServer, "stop", stopping)
