@@ -7,6 +7,7 @@
       UnknownEvent                          -32601 METHOD_NOT_FOUND
       NotPermitted                          -25006 AUTHORIZATION_FAILED
         WireUnsupported                     -25007 WIRE_VERSION_UNSUPPORTED
+      LimitExceeded                         -25010 RESOURCE_LIMIT_EXCEEDED    retryable
       NotAuthenticated                      -25005 AUTHENTICATION_FAILED
         TokenExpired                        -25008 TOKEN_EXPIRED
         TokenRevoked                        -25009 TOKEN_REVOKED
@@ -117,6 +118,20 @@ class NotPermitted(GleitzeitError):
     """The sender may not send this event."""
 
     code, name = -25006, "AUTHORIZATION_FAILED"
+
+
+class LimitExceeded(GleitzeitError):
+    """More than a limit allows; the message names the limit's setting, what it is, and what was found."""
+
+    code, name, retryable = -25010, "RESOURCE_LIMIT_EXCEEDED", True
+
+    def __init__(
+        self, message: str = "", *, retryable: bool = True, retry_after: float | None = None
+    ) -> None:
+        """Not ``retryable`` where only asking for less helps."""
+        super().__init__(message)
+        self.retryable = retryable
+        self.retry_after = retry_after
 
 
 class NotAuthenticated(GleitzeitError):

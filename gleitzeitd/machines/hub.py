@@ -19,41 +19,30 @@ from __future__ import annotations
 from gleitzeitd.errors import GleitzeitError, NotPermitted
 from gleitzeitd.events import WIRE, Event, To, WireRange
 from gleitzeitd.events.codec import decode_body, envelope_from_plain
-from gleitzeitd.events.execution_engine import CapacityUpdate
 from gleitzeitd.events.hub import (
     ACT_ON_LOSS,
     ComponentDisconnected,
-    ComponentInfo,
-    ComponentList,
     ComponentRegistered,
     EventRefused,
     Heartbeat,
-    HeartbeatResponse,
     HubLeaving,
-    ListComponents,
-    QueryTrace,
     RegisterComponent,
     RegistrationRefused,
-    ServeShards,
-    Subscribe,
-    Subscribed,
-    Unsubscribe,
 )
-from gleitzeitd.events.queue_manager import QueueStatsChanged
 from gleitzeitd.machines.base import (
     CancelTimer,
     Context,
     Deliver,
     Disconnect,
     Effects,
-    Machine,
     Note,
     Send,
     SetTimer,
 )
 from gleitzeitd.machines.bundle_routing import deliveries, remember
-from gleitzeitd.machines.clocks import clock_offset
+from gleitzeitd.machines.hub_answers import HubAnswers
 from gleitzeitd.machines.hub_settings import Settings
+from gleitzeitd.machines.limits import COSTS, check_body
 from gleitzeitd.machines.members import Member, Members
 from gleitzeitd.machines.narrator import of_member
 from gleitzeitd.machines.permissions import PLANS, Plan, refusal
@@ -62,7 +51,6 @@ from gleitzeitd.machines.registration import (
     claimed,
     member_of,
     registration_problem,
-    shards_of,
     token_problem,
 )
 from gleitzeitd.machines.routing import TEXT_LIMIT, check_envelope, nobody, recipients, stamp
@@ -78,7 +66,7 @@ _UNTRACED = frozenset({"heartbeat_response", "register_component"})
 _WARNINGS_PER_CONNECTION = 20
 
 
-class Hub(Machine):
+class Hub(HubAnswers):
     """Effects are ``Deliver`` (the event at hand), ``Send`` (an event of the hub's own), ``Disconnect``,
     ``Note`` and timers. ``now`` is monotonic; ``at`` is the wall clock, ISO 8601.
     """
@@ -103,6 +91,8 @@ class Hub(Machine):
         self._waiting: dict[str, Waiting] = {}
         self._warned: dict[str, set[str]] = {}
         self._sender = ""  # connection of the event at hand
+        self.spent = 0
+        """What the events at hand count for; the runtime adds to it, and sets it back for each packet."""
         self._beat, self._beat_at = 0, ""
         self._beat_due = 0.0
         self._started = 0.0
@@ -116,13 +106,27 @@ class Hub(Machine):
         return [self._next_beat(now)]
 
     def opened(self, connection: str, address: str) -> Effects:
-        """A connection exists; nothing is known of it but where it comes from."""
+        """A connection exists; nothing is known of it but where it comes from.
+
+        Where too many are unknown, the oldest of them gives way: whoever really registers needs a moment.
+        """
+        effects: Effects = []
         if self._leaving or len(self._waiting) >= self.settings.max_unregistered:
-            reason = "the hub is ending" if self._leaving else "too many connections have not registered"
             self.counts.refused["connection"] += 1
-            return [Disconnect(connection, reason)]
+            reason = "the hub is ending" if self._leaving else "too many connections have not registered"
+            unknown = (key for key, waiting in self._waiting.items() if waiting.grant is None)
+            oldest = None if self._leaving else next(unknown, None)
+            if oldest is None:
+                return [Disconnect(connection, reason)]
+            del self._waiting[oldest]
+            effects += [CancelTimer(_register_key(oldest)), self._disconnect(oldest, reason)]
         self._waiting[connection] = Waiting(address=address)
-        return [SetTimer(_register_key(connection), self.settings.register_within)]
+        return [*effects, SetTimer(_register_key(connection), self.settings.register_within)]
+
+    @property
+    def unregistered(self) -> int:
+        """How many connections have not registered."""
+        return len(self._waiting)
 
     def connected(self, connection: str, component_id: Json, role: Json, grant: Grant) -> Effects:
         """The token of an open connection was accepted, and allows this.
@@ -346,14 +350,12 @@ class Hub(Machine):
         self, connection: str, name: str, envelope: dict[str, Json], body: str, now: float, at: str
     ) -> Effects:
         self._sender = connection
+        self.spent += COSTS.get(name, 0)
+        member = self.members.at(connection)
+        check_body(name, len(body), client=member is not None and member.role is Role.CLIENT)
         parsed = envelope_from_plain(envelope, name)
         event = decode_body(name, parsed, body, self.wire.newest)
         return self.handle(name, event, Context(parsed, now, at))
-
-    def _member(self) -> Member:
-        member = self.members.at(self._sender)
-        assert member is not None, self._sender
-        return member
 
     # -- events for the hub itself
 
@@ -424,67 +426,6 @@ class Hub(Machine):
             return self._cut(before, reason)  # another process: what the old one held is lost
         self.members.remove(before)
         return [self._disconnect(before.connection, reason)]
-
-    def on_heartbeat_response(self, event: HeartbeatResponse, ctx: Context) -> Effects:
-        member = self._member()
-        member.take(event, ctx.now)
-        if event.number == self._beat:
-            member.clock_offset = clock_offset(ctx.envelope.timestamp, self._beat_at, ctx.at)
-        return []
-
-    def on_capacity_update(self, event: CapacityUpdate, ctx: Context) -> Effects:
-        member = self._member()
-        member.metrics = {**member.metrics, "slots": event.slots}
-        if event.draining:
-            member.status = "draining"
-        return []
-
-    def on_queue_stats_changed(self, event: QueueStatsChanged, ctx: Context) -> Effects:
-        self._member().queue_stats = event.stats
-        return []
-
-    def on_serve_shards(self, event: ServeShards, ctx: Context) -> Effects:
-        self.members.serve(self._member(), shards_of(event))
-        return []
-
-    def on_list_components(self, event: ListComponents, ctx: Context) -> Effects:
-        itself = ComponentInfo(
-            component_id=self.component_id,
-            component_type=Role.HUB,
-            status="draining" if self._leaving else "healthy",
-            version=self.version,
-            hostname=self.hostname,
-            process_id=self.process_id,
-            connected_seconds=round(ctx.now - self._started, 3),
-            metrics={**self.metrics, **self.figures()},
-        )
-        others = sorted(self.members, key=lambda member: (member.role, member.component_id))
-        components = [itself, *(member.info(ctx.now) for member in others)]
-        return [self._reply(ComponentList(components=components, insecure=self.insecure), ctx)]
-
-    def on_subscribe(self, event: Subscribe, ctx: Context) -> Effects:
-        member = self._member()
-        if len(member.topics.union(event.topics)) > self.settings.topics_per_connection:
-            raise NotPermitted(f"subscribe: more than {self.settings.topics_per_connection} topics")
-        self.members.watch(member, event.topics)
-        return [self._reply(Subscribed(topics=sorted(member.topics)), ctx)]
-
-    def on_unsubscribe(self, event: Unsubscribe, ctx: Context) -> Effects:
-        member = self._member()
-        self.members.unwatch(member, event.topics)
-        return [self._reply(Subscribed(topics=sorted(member.topics)), ctx)]
-
-    def on_query_trace(self, event: QueryTrace, ctx: Context) -> Effects:
-        return [self._reply(self._trace.find(event), ctx)]
-
-    def _reply(self, event: Event, ctx: Context) -> Send:
-        return Send(
-            (self._sender,),
-            event,
-            reply_to=ctx.envelope.source_component,
-            correlation_id=ctx.envelope.correlation_id,
-            causation_id=ctx.envelope.message_id,
-        )
 
     # -- figures
 

@@ -103,6 +103,8 @@ class Members:
         self._by_role: dict[Role, list[Member]] = {role: [] for role in Role}
         self._owners: dict[Role, list[Member | None]] = {}
         self._watchers: dict[str, dict[str, Member]] = {}
+        self.watched = 0
+        """Topics of all members: one that two watch is counted twice."""
         self._namespaces: set[str] = set()
         """Those of which somebody watches everything."""
         self._turn = 0
@@ -185,6 +187,7 @@ class Members:
     def watch(self, member: Member, topics: Iterable[str]) -> None:
         """``member`` gets what is published about these topics, too; of ``*`` what is in its namespace."""
         for topic in topics:
+            self.watched += topic not in member.topics
             member.topics.add(topic)
             if topic == EVERY_TOPIC and member.namespace is not None:
                 self._namespaces.add(member.namespace)
@@ -193,6 +196,7 @@ class Members:
     def unwatch(self, member: Member, topics: Iterable[str]) -> None:
         """The opposite of :meth:`watch`."""
         for topic in topics:
+            self.watched -= topic in member.topics
             member.topics.discard(topic)
             key = _key(member, topic)
             watching = self._watchers.get(key)

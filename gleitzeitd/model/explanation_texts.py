@@ -65,6 +65,17 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "If it was revoked by mistake, make another: a revoked token does not come back.",
         "gleitzeit token list",
     ),
+    "RESOURCE_LIMIT_EXCEEDED": (
+        "More was sent than a limit allows",
+        "The message names the limit's setting, what it is, and what was found. Connections have limits of "
+        "how fast they may send, how much may wait for them, and how much they may watch; and all clients "
+        "together have some, which a crowd of others can have used up.",
+        "What was accepted before is kept. A connection that goes on regardless is cut, and may come back.",
+        "Where the error is retryable, wait as long as it says: commands and clients do so by themselves. "
+        "Else ask for less, or raise the setting on the host of the component that refused.",
+        "gleitzeit components",
+        "gleitzeitd hub --print-config",
+    ),
     "AUTHORIZATION_FAILED": (
         "The sender may not send this",
         "A component sent an event that its role may not send, called itself what it is not, or used the id "

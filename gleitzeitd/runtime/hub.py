@@ -36,6 +36,7 @@ from gleitzeitd.machines.base import (
 from gleitzeitd.machines.foreign import Foreign, Stamp
 from gleitzeitd.machines.hub import Hub
 from gleitzeitd.machines.hub_settings import Settings
+from gleitzeitd.machines.limits import BYTES_SHIFT
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json
 from gleitzeitd.runtime import journal
@@ -49,8 +50,9 @@ from gleitzeitd.runtime.hub_address import (
     inherited_sockets,
     unused_address,
 )
-from gleitzeitd.runtime.hub_connection import CONTROL, CONTROL_CHARACTERS, KEY, Connection, Drivers, Outbox
+from gleitzeitd.runtime.hub_connection import CONTROL, CONTROL_CHARACTERS, KEY, Connection, Drivers
 from gleitzeitd.runtime.hub_http import HubPages
+from gleitzeitd.runtime.hub_limits import HubLimits, Warnings
 from gleitzeitd.runtime.hub_tls import CA_PAGE, Listening, ca_page, certified, listen_with_tls
 from gleitzeitd.runtime.socketio_server import GuardedServer, parsed
 from gleitzeitd.runtime.tasks import Tasks, contained
@@ -60,8 +62,6 @@ log = logging.getLogger(__name__)
 
 _SAMPLE_SECONDS = 10.0
 _BACKLOG = 4096  # connections that wait to be accepted; after a restart all components come at once
-_WARNINGS = 200  # in all, one per cause and address: whoever repeats himself does not fill the journal
-
 
 HUB_ID = ComponentId("hub")
 
@@ -93,11 +93,12 @@ class HubServer:
         self.hub.insecure = gate.insecure
         self._gate = gate
         self._sample = sample
-        self._pages = HubPages(self.hub, gate)
         self._connections: dict[str, Connection] = {}
+        self._warnings = Warnings()
+        self._limits = HubLimits(self.hub, self._connections, self._warnings, self.abused)
+        self._pages = HubPages(self.hub, gate, self._limits)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._numbers = 0
-        self._warned: set[str] = set()
         self.addresses: list[str] = []
         """What it listens on, for people: ``127.0.0.1:8000``."""
         self._runner: web.AppRunner | None = None
@@ -105,13 +106,12 @@ class HubServer:
         self._server = self._make_server()
 
     def _make_server(self) -> GuardedServer:
-        origins: list[str] | str | None = list(self.settings.allowed_origins) or None  # None: its own
         server = GuardedServer(
             self,
             async_mode="aiohttp",
             async_handlers=False,
             transports=["websocket"],
-            cors_allowed_origins="*" if self.settings.allowed_origins == ("*",) else origins,
+            cors_allowed_origins=[],  # our doors look at Origin; nothing is said about other sites
             ping_interval=self.settings.ping_interval,
             ping_timeout=self.settings.ping_timeout,
             max_http_buffer_size=self.settings.max_frame_bytes,
@@ -155,11 +155,13 @@ class HubServer:
         self._pages.add_to(app)
         if self.credentials is not None:
             app.router.add_get(CA_PAGE, ca_page(self.credentials))
-        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=15.0)
+        self._runner = web.AppRunner(app, access_log=None, lingering_time=0.0)
         await self._runner.setup()
         self._perform(self.hub.start(monotonic(), utc_now()))
         self._take_sample()
-        self._listening = await self._listen(self._runner.server, sockets)
+        assert self._runner.server is not None, "it was set up"
+        self._limits.doors.make = self._runner.server
+        self._listening = await self._listen(self._limits.doors, sockets)
         self.addresses = [address_text(s.getsockname()) for each in self._listening for s in each.sockets]
         tls = {} if self.credentials is None else {"certificate": str(self.credentials.files.certificate)}
         log.info("hub listens", extra={"address": ", ".join(self.addresses), **tls})
@@ -216,8 +218,9 @@ class HubServer:
             engine_id,
             request.remote or "",
             request,
-            Outbox(messages=self.settings.outbound_messages, characters=self.settings.outbound_bytes),
+            self._limits.outbox(),
             Foreign(nesting=self.settings.max_nesting, role_of=self._role_of),
+            self._limits.bucket(monotonic()),
         )
         self._connections[connection.number] = connection
         self._perform(self.hub.opened(connection.number, connection.address))
@@ -238,33 +241,32 @@ class HubServer:
             self._perform(self.hub.connected(connection.number, component_id, role, grant))
         except GleitzeitError as problem:
             self.hub.counts.refused[problem.name] += 1
-            self._warn("a connection was refused", connection, problem)
+            self._warnings.give("a connection was refused", connection.address, problem)
             asyncio.get_running_loop().call_later(0.2, connection.abort)  # after the refusal is sent
             raise Refused(
                 f"[{problem.code} {problem.name}] {problem}", {"code": problem.code, "name": problem.name}
             ) from None
         connection.admitted = True
+        if connection.door is not None:
+            connection.door.admit()
 
     def ended(self, connection: Connection, reason: str) -> None:
         """The connection has ended, on whatever level; later calls have no effect."""
         if self._connections.pop(connection.number, None) is not None:
             self._perform(self.hub.disconnected(connection.number, reason))
 
-    def abused(self, connection: Connection, reason: str) -> None:
-        """Cut a connection for what came over it."""
+    def abused(self, connection: Connection, reason: str | GleitzeitError, cause: str = "abuse") -> None:
+        """Cut a connection for what came over it; whoever gets an error is told before."""
         if connection.closing:
             return
-        self.hub.counts.refused["abuse"] += 1
-        self._warn("a connection was cut", connection, reason)
-        connection.abort()
-        self.ended(connection, reason)
-
-    def _warn(self, message: str, connection: Connection, reason: str | GleitzeitError) -> None:
-        cause = f"{message} {connection.address} {reason}"
-        if cause not in self._warned and len(self._warned) < _WARNINGS:
-            self._warned.add(cause)
-            said = {"reason" if isinstance(reason, str) else "error": reason}
-            log.warning(message, extra={"role": Role.HUB, "address": connection.address, **said})
+        self.hub.counts.refused[cause] += 1
+        self._warnings.give("a connection was cut", connection.address, reason)
+        if isinstance(reason, GleitzeitError):
+            self._perform(self.hub.refuse(connection.number, "", reason, {}))
+            connection.close()
+        else:
+            connection.abort()
+        self.ended(connection, str(reason))
 
     # -- events in
 
@@ -274,6 +276,9 @@ class HubServer:
             self.abused(connection, "an event before authentication")
             return 1
         begun = perf_counter()
+        if problem := self._limits.packet_problem(connection, packet):
+            self.abused(connection, problem, "structure")
+            return 1
         data = parsed(packet[2:], fast=connection.envelope)
         if type(data) is not list or not data:
             self.abused(connection, "an event that is no JSON")
@@ -282,6 +287,10 @@ class HubServer:
         items = [data]
         if data[0] == "batch" and len(data) == 2 and type(data[1]) is list:
             items = data[1]
+            if problem := self._limits.batch_problem(len(items)):
+                self.abused(connection, problem, "batch")
+                return 1
+        self.hub.spent = len(items) + (len(packet) >> BYTES_SHIFT)
         for item in items:
             if connection.closing:
                 break
@@ -289,6 +298,7 @@ class HubServer:
                 self.abused(connection, "an event that the hub could not handle")
                 break
             self._pages.latencies.add(perf_counter() - begun)
+        self._limits.charge(connection, self.hub.spent, now)
         return len(items)
 
     def _event(self, connection: Connection, item: Json, now: float, at: str) -> None:
@@ -328,6 +338,7 @@ class HubServer:
         now: float,
         at: str,
     ) -> None:
+        self.hub.spent += len(bodies)
         sizes = [len(body) for body in bodies]
         own = dict(envelope)
         effects = self.hub.received_bundle(connection.number, name, own, heads, sizes, now, at)
@@ -411,6 +422,7 @@ class HubServer:
                 connection.envelope = "envelope" in event.capabilities
                 connection.batch = connection.envelope and "batch" in event.capabilities
                 connection.bundle = connection.envelope and CAPABILITY in event.capabilities
+                self._limits.registered(connection, event.component_type, monotonic())
         self._emit(effect.to, event.name, envelope, encode_body(event))
 
     def _emit(self, to: tuple[str, ...], name: str, envelope: dict[str, Json], body: str) -> None:
@@ -429,12 +441,15 @@ class HubServer:
 
     def _put(self, connection: Connection, name: str, item: str, events: int = 1) -> None:
         control = name in CONTROL and len(item) <= CONTROL_CHARACTERS
-        if not connection.outbox.put(item, control=control, events=events):
-            self._overflow(connection)
+        while not connection.outbox.put(item, control=control, events=events):
+            slowest = self._limits.gives_way(connection, len(item))
+            self._overflow(slowest)
+            if slowest is connection:
+                return
 
     def _overflow(self, connection: Connection) -> None:
         self.hub.counts.refused["overflow"] += 1
-        self._warn("a connection was cut", connection, "it reads too slowly")
+        self._warnings.give("a connection was cut", connection.address, "it reads too slowly")
         connection.abort()
         # Not now: the machine's effects at hand are to be performed before what follows from this.
         asyncio.get_running_loop().call_soon(

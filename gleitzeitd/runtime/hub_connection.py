@@ -19,6 +19,9 @@ from aiohttp import WSMessage, WSMsgType, web
 
 from gleitzeitd.events import CATALOGUE, Kind
 from gleitzeitd.machines.foreign import Foreign
+from gleitzeitd.machines.limits import LEAST_WAIT, Bucket, Pool
+from gleitzeitd.runtime.clock import monotonic
+from gleitzeitd.runtime.hub_door import Door
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +30,7 @@ BATCH_CHARACTERS = 256 * 1024
 CONTROL_CHARACTERS = 64 * 1024  # what is longer is bulk, whatever it is called
 _EVENTS_PER_TURN = 64  # of one connection, before others have their turn
 _FLUSH_SECONDS = 0.5
+_LONGEST_PAUSE = 2.0  # of reading: its heartbeats are not read either
 _TOO_BIG = 1009  # RFC 6455, 7.4.1
 
 KEY = "gleitzeit.connection"
@@ -52,14 +56,40 @@ class Outbox:
         self._waiting = 0
         self._ready = asyncio.Event()
         self._finished = False
+        self._pool: Pool | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Characters that wait."""
+        return self._waiting
 
     def __len__(self) -> int:
         return len(self._control) + len(self._bulk)
+
+    def share(self, pool: Pool, characters: int) -> None:
+        """What waits here counts towards what all in ``pool`` may have, and may be so much by itself."""
+        self._characters = characters
+        self._pool = pool
+        pool.used += self._waiting
+
+    def allow(self, characters: int) -> None:
+        """So much may wait here."""
+        self._characters = characters
+
+    def leave(self) -> None:
+        """What waits here will not be sent any more."""
+        if self._pool is not None:
+            self._pool.used -= self._waiting
+            self._pool = None
 
     def put(self, item: str, *, control: bool, events: int = 1) -> bool:
         """Add an event, or several in one piece; False if there is no room for it."""
         if len(self) >= self._messages or self._waiting + len(item) > self._characters:
             return False
+        if self._pool is not None:
+            if self._pool.used + len(item) > self._pool.limit:
+                return False
+            self._pool.used += len(item)
         (self._control if control else self._bulk).append((item, events))
         self._waiting += len(item)
         self._ready.set()
@@ -93,6 +123,8 @@ class Outbox:
     def _pop(self) -> tuple[str, int]:
         item, events = (self._control or self._bulk).popleft()
         self._waiting -= len(item)
+        if self._pool is not None:
+            self._pool.used -= len(item)
         return item, events
 
 
@@ -107,6 +139,7 @@ class Connection:
         request: web.Request,
         outbox: Outbox,
         foreign: Foreign,
+        bucket: Bucket,
     ) -> None:
         self.number = number
         self.engine_id = engine_id
@@ -114,6 +147,12 @@ class Connection:
         self.address = address
         self.outbox = outbox
         self.foreign = foreign
+        self.bucket = bucket
+        """How fast it may send."""
+        self.owes = 0.0
+        """Seconds until it may send again, after the packet that came last."""
+        self.limited = True
+        """It is a client or foreign, or not known yet."""
         self.asked = False
         """It has shown its token, right or wrong."""
         self.admitted = False
@@ -125,6 +164,16 @@ class Connection:
         self._request = request
         self._socket: web.WebSocketResponse | None = None
         self._writer: asyncio.Task[None] | None = None
+        found = None if request.transport is None else request.transport.get_protocol()
+        self.door = found if isinstance(found, Door) else None
+        """None if it has gone already."""
+        if self.door is not None:
+            self.door.connection = number
+
+    def charge(self, events: int, now: float) -> int:
+        """It has sent so many events."""
+        self.owes = self.bucket.take(events, now)
+        return events
 
     def attach(self, socket: web.WebSocketResponse, spawn: Callable[..., asyncio.Task[None]]) -> None:
         """The websocket is there: start to write."""
@@ -155,6 +204,7 @@ class Connection:
     def abort(self) -> None:
         """End the connection now: frees a writer that waits for a peer that reads nothing."""
         self.closing = True
+        self.outbox.leave()
         if self._writer is not None:
             self._writer.cancel()
         if self._request.transport is not None:
@@ -164,6 +214,10 @@ class Connection:
         """If the connection is being closed, wait until all is sent or given up."""
         if self.closing and self._writer is not None:
             await asyncio.wait([self._writer], timeout=2 * _FLUSH_SECONDS)
+
+
+def _nothing() -> None:
+    """Nobody keeps count."""
 
 
 class Driver:
@@ -176,10 +230,13 @@ class Driver:
         self._served = False
         self._socket: web.WebSocketResponse
         self._connection: Connection
+        self._taken: Callable[[], None]
 
     async def __call__(self, environ: dict[str, Any]) -> web.StreamResponse:
         """Serve the connection to its end."""
         self._connection = environ[KEY]
+        door = self._connection.door
+        self._taken = _nothing if door is None else door.taken
         # Compression would cost more than the loopback or a local network gains.
         self._socket = web.WebSocketResponse(max_msg_size=self._drivers.max_frame_bytes, compress=False)
         try:
@@ -230,15 +287,17 @@ class Driver:
                 if message.type is not WSMsgType.TEXT:
                     raise OSError(self._reason(message))
                 packet: str = message.data
+                self._taken()
                 if packet.startswith("42["):
                     done += self._drivers.on_frame(self._connection, packet)
-                    if done >= _EVENTS_PER_TURN:
+                    if done >= _EVENTS_PER_TURN or self._connection.owes > LEAST_WAIT:
                         done = 0
-                        await asyncio.sleep(0)
+                        await self._pause()
                 elif packet == "3":
                     if self._pinged:  # each answer makes Engine.IO start a task for the next ping
                         self._pinged = False
                         return packet
+                    done += self._connection.charge(1, monotonic())
                 elif packet[:1] in ("1", "4"):
                     return packet
                 else:
@@ -250,6 +309,19 @@ class Driver:
             if not self._connection.closing:
                 self._connection.abort()
             raise
+
+    async def _pause(self) -> None:
+        """Let others have their turn; read nothing until nothing is owed any more, so that the peer waits."""
+        connection = self._connection
+        if connection.owes <= LEAST_WAIT:
+            await asyncio.sleep(0)
+            return
+        if connection.door is not None:
+            connection.door.pause()
+        await asyncio.sleep(min(connection.owes, _LONGEST_PAUSE))
+        connection.owes = 0.0
+        if connection.door is not None:
+            connection.door.go_on()
 
     def _reason(self, message: WSMessage) -> str:
         if message.type is WSMsgType.BINARY:

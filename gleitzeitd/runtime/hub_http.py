@@ -21,6 +21,8 @@ from gleitzeitd.model.access import UserRole
 from gleitzeitd.model.names import Role
 from gleitzeitd.plain import Json
 from gleitzeitd.runtime.gate import Gate
+from gleitzeitd.runtime.hub_limits import HubLimits
+from gleitzeitd.runtime.hub_request import SECURITY_HEADERS
 
 NEEDED = (
     Role.DEPENDENCY_RESOLVER,
@@ -63,8 +65,9 @@ class Latencies:
 class HubFigures(Collector):
     """The machine's counts, read when Prometheus asks: routing an event costs nothing more for them."""
 
-    def __init__(self, hub: Hub, latencies: Latencies) -> None:
+    def __init__(self, hub: Hub, latencies: Latencies, limits: HubLimits) -> None:
         self._hub = hub
+        self._limits = limits
         self._latencies = latencies
 
     def collect(self) -> Iterator[Metric]:
@@ -94,6 +97,7 @@ class HubFigures(Collector):
         for role, number in self._hub.members.by_role().items():
             connected.add_metric([role.value], number)
         yield connected
+        yield from self._limits.collect()
         yield from self._queues()
         yield self._latencies.family()
 
@@ -119,19 +123,29 @@ def _numbers(table: Json) -> list[tuple[str, float]]:
     return [(str(key), float(value)) for key, value in table.items() if type(value) in (int, float)]
 
 
+async def _seal(request: web.Request, response: web.StreamResponse) -> None:
+    """No other site gets to see an answer, and none leaves its connection open."""
+    del request
+    if response.status != 101:  # a websocket has no headers that a browser would heed
+        response.headers.update(SECURITY_HEADERS)
+        response.headers["Connection"] = "close"
+        response.force_close()
+
+
 class HubPages:
     """The three pages."""
 
-    def __init__(self, hub: Hub, gate: Gate) -> None:
+    def __init__(self, hub: Hub, gate: Gate, limits: HubLimits) -> None:
         self._hub = hub
         self._gate = gate
         self.latencies = Latencies()
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(HubFigures(hub, self.latencies))
+        self._registry.register(HubFigures(hub, self.latencies, limits))
         ProcessCollector(registry=self._registry)
 
     def add_to(self, app: web.Application) -> None:
         """Serve them."""
+        app.on_response_prepare.append(_seal)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
