@@ -144,7 +144,8 @@ def test_the_token_is_where_the_units_look_for_it_and_its_modes_are_kept() -> No
     assert modes[str(TOKEN_FILE)] == ["0640", "root", GROUP]
     for name in DAEMONS:
         keys = [f"keys:{KEYS_FILE.name}"] if name == "gleitzeit-hub.service" else []
-        assert unit(name)["Service.LoadCredential"] == [*keys, f"token:{CREDENTIAL.name}"]
+        secrets = ["secrets:gleitzeit.secrets.%i"] if name == "gleitzeit-provider@.service" else []
+        assert unit(name)["Service.LoadCredential"] == [*keys, f"token:{CREDENTIAL.name}", *secrets]
 
 
 def test_what_users_have_written_sees_neither_the_ledger_nor_the_tokens_of_others() -> None:
