@@ -2,27 +2,27 @@
 
 Schemas come over the wire from any provider, so they are not trusted: a reference must point into the
 schema itself and must resolve, nothing is ever fetched, and a schema that recurses without end, or in so
-many ways that nobody could wait for it, is a problem of the value, not of the process. Compiled validators
-are kept by the schema's canonical text.
+many ways that nobody could wait for it, is a problem of the value, not of the process; neither is a regular
+expression that takes for ever. Compiled validators are kept by the schema's canonical text.
 """
 
 from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
-from jsonschema.validators import extend
 
 from gleitzeitd.errors import MalformedData, MethodNotSupported, ParameterInvalid, ResultInvalid
 from gleitzeitd.model.protocol import Method, Protocol, SchemaProblem
 from gleitzeitd.plain import Json, describe, did_you_mean
 from gleitzeitd.providers.flat_schema import Accepts, flat
+from gleitzeitd.providers.keywords import TooManyReferencesError, Validator, effort
+from gleitzeitd.providers.pattern import PatternRefusedError, TooLongError, compiled
 
 PROBLEM_LIMIT = 50
 """Problems reported per value; the rest would not help any more."""
@@ -31,16 +31,19 @@ VALIDATOR_LIMIT = 512
 SHOWN_CHARACTERS = 80
 """Of a value, in a message."""
 
-REFERENCES_LIMIT = 10_000
-"""References that are followed to check a value, whatever it is."""
-REFERENCES_PER_NODE = 10
-"""More of them, for each value within it."""
+NODES_LIMIT = 20_000
+"""Tables of a schema. More are refused, since every value would have to be held against all of them."""
+VALUES_LIMIT = 200_000
+"""Values in a schema, those of its lists of choices, too. With more it is refused."""
 
 _Checks = tuple[Accepts | None, Draft202012Validator]
 
 _validators: OrderedDict[str, _Checks] = OrderedDict()
 _by_identity: OrderedDict[int, tuple[dict[str, Json], _Checks]] = OrderedDict()
 """The same by the object, which is kept so that its identity stays its own: a schema is not changed."""
+
+_UNEVALUATED = frozenset({"unevaluatedProperties", "unevaluatedItems"})
+_FOLLOWING = frozenset({"$ref", "$dynamicRef", "patternProperties"})
 
 _WORDS = {
     "string": "text",
@@ -62,16 +65,17 @@ def problems(schema: dict[str, Json], value: Json) -> list[SchemaProblem]:
     accepts, validator = _compiled(schema)
     if accepts is not None and accepts(value):
         return []
-    before = _followed.set(_Followed(value))
     try:
-        errors = list(islice(validator.iter_errors(value), PROBLEM_LIMIT))
+        with effort(value):
+            errors = list(islice(validator.iter_errors(value), PROBLEM_LIMIT))
     except RecursionError:
-        return [SchemaProblem(path=(), message="nested too deeply to be checked")]
-    except _TooMany:
+        return [SchemaProblem(path=(), message="nested too deeply to be checked; make it flatter")]
+    except TooManyReferencesError:
         message = "its schema refers to itself too often for it to be checked"
         return [SchemaProblem(path=(), message=message)]
-    finally:
-        _followed.reset(before)
+    except TooLongError:
+        message = "to hold it against its schema takes too long; make it smaller, or the schema simpler"
+        return [SchemaProblem(path=(), message=message)]
     found: dict[SchemaProblem, None] = {}  # an ordered set: one missing key is reported by several errors
     for error in errors:
         found.update(dict.fromkeys(_explained(error)))
@@ -178,58 +182,6 @@ def _check_unicode(text: str, path: tuple[str | int, ...]) -> None:
         raise _Stray(path, "text with half a surrogate pair") from None
 
 
-class _TooMany(Exception):
-    pass
-
-
-class _Followed:
-    """Counts the references that are followed for a value: only they make a check longer than both texts."""
-
-    def __init__(self, value: Json) -> None:
-        self._value = value
-        self._left = REFERENCES_LIMIT
-        self._counted = False
-
-    def one_more(self) -> None:
-        """Raises _TooMany."""
-        self._left -= 1
-        if self._left > 0:
-            return
-        if self._counted:
-            raise _TooMany
-        self._counted = True
-        self._left = REFERENCES_PER_NODE * _count(self._value)
-
-
-_followed: ContextVar[_Followed] = ContextVar("_followed")
-
-
-def _following(word: str) -> Callable[[Any, Any, Any, Any], Iterable[ValidationError] | None]:
-    follow = Draft202012Validator.VALIDATORS[word]
-
-    def counted(validator: Any, target: Any, value: Any, schema: Any) -> Iterable[ValidationError] | None:
-        _followed.get().one_more()
-        found: Iterable[ValidationError] | None = follow(validator, target, value, schema)
-        return found
-
-    return counted
-
-
-_Validator = extend(  # type: ignore[no-untyped-call]  # the library's function has no types
-    Draft202012Validator, {word: _following(word) for word in ("$ref", "$dynamicRef")}
-)
-
-
-def _count(value: Json) -> int:
-    count, waiting = 0, [value]
-    while waiting:
-        node = waiting.pop()
-        count += 1
-        if isinstance(node, (dict, list)):
-            waiting.extend(node.values() if isinstance(node, dict) else node)
-    return count
-
-
 def _compiled(schema: dict[str, Json]) -> _Checks:
     known = _by_identity.get(id(schema))
     if known is not None:
@@ -256,7 +208,7 @@ def _compiled_text(schema: dict[str, Json]) -> _Checks:
         own = json.loads(text)
         if isinstance(own, dict):
             own.pop("$schema", None)  # with it, the library would go on with a validator of its own
-        checks = _validators[text] = flat(own), _Validator(own)
+        checks = _validators[text] = flat(own), Validator(own)
         if len(_validators) > VALIDATOR_LIMIT:
             _validators.popitem(last=False)
     else:
@@ -266,7 +218,14 @@ def _compiled_text(schema: dict[str, Json]) -> _Checks:
 
 def _check_references(schema: dict[str, Json]) -> None:
     """Every reference must resolve inside the schema: the validator would fetch, or fail in the middle."""
-    nodes = list(_nodes(schema, ("schema",)))
+    nodes = list(islice(_nodes(schema, ("schema",)), NODES_LIMIT + 1))
+    if len(nodes) > NODES_LIMIT:
+        raise MalformedData("schema", f"more than {NODES_LIMIT} tables; make a simpler one")
+    unevaluated = [path for path, node in nodes if _UNEVALUATED & node.keys()]
+    following = [path for path, node in nodes if _FOLLOWING & node.keys()]
+    if unevaluated and following:
+        reason = "it cannot be checked in bounded time beside references and patternProperties"
+        raise MalformedData(path_text(unevaluated[0]), f"unevaluated...: {reason}; use additionalProperties")
     anchors = {
         node[word]
         for _, node in nodes
@@ -274,6 +233,7 @@ def _check_references(schema: dict[str, Json]) -> None:
         if isinstance(node.get(word), str)
     }
     for path, node in nodes:
+        _check_patterns(path, node)
         if isinstance(node.get("$id"), str) and node is not schema:
             raise MalformedData(path_text((*path, "$id")), "only the whole schema can have an $id")
         if isinstance(node.get("$schema"), str) and node is not schema:
@@ -291,12 +251,29 @@ def _check_references(schema: dict[str, Json]) -> None:
                 raise MalformedData(path_text((*path, word)), f"{_shown(target)} is not in this schema")
 
 
+def _check_patterns(path: tuple[str | int, ...], node: dict[str, Json]) -> None:
+    named = node.get("patternProperties")
+    places: list[tuple[tuple[str, ...], str]] = (
+        [(("patternProperties", each), each) for each in named] if isinstance(named, dict) else []
+    )
+    if isinstance(node.get("pattern"), str):
+        places.append((("pattern",), node["pattern"]))
+    for place, pattern in places:
+        try:
+            compiled(pattern)
+        except PatternRefusedError as problem:
+            raise MalformedData(path_text((*path, *place)), f"{_shown(pattern)}: {problem}") from None
+
+
 def _nodes(
     value: Json, path: tuple[str | int, ...]
 ) -> Iterator[tuple[tuple[str | int, ...], dict[str, Json]]]:
-    waiting = [(path, value)]
+    waiting, count = [(path, value)], 0
     while waiting:
         place, node = waiting.pop()
+        count += 1
+        if count + (len(node) if isinstance(node, (dict, list)) else 0) > VALUES_LIMIT:
+            raise MalformedData(path_text(path), f"more than {VALUES_LIMIT} values; make a simpler one")
         if isinstance(node, dict):
             yield place, node
             waiting.extend(((*place, key), item) for key, item in node.items())

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -105,7 +107,7 @@ def test_references_inside_the_schema_are_followed() -> None:
 
 
 def test_a_schema_that_recurses_without_end_is_a_problem_and_no_crash() -> None:
-    assert said({"$ref": "#"}, 1) == [((), "nested too deeply to be checked")]
+    assert said({"$ref": "#"}, 1) == [((), "nested too deeply to be checked; make it flatter")]
 
 
 @given(PLAIN)
@@ -168,3 +170,50 @@ def test_a_long_list_of_what_is_referred_to_is_checked_to_its_end() -> None:
 def test_a_part_of_a_schema_cannot_choose_another_draft() -> None:
     with pytest.raises(MalformedData, match="only the whole schema"):
         problems({"properties": {"a": {"$schema": "http://json-schema.org/draft-07/schema#"}}}, {})
+
+
+A = {"type": "array"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "says"),
+    [
+        ({"pattern": "^(a+)+$"}, "a" * 50_000 + "!", ["expected text that matches"]),
+        ({"patternProperties": {"^(a+)+$": False}, "additionalProperties": False}, {"a" * 5000 + "!": 1}, ["unknown"]),
+        ({**A, "items": {"pattern": "(a|b|ab)*c"}}, ["ab" * 50] * 2000, ["expected text"]),
+        ({**A, "uniqueItems": True}, [{"n": n} for n in range(50_000)], []),
+        ({**A, "uniqueItems": True}, [1, True, [1], [True], {"a": 1}, {"a": 1.0}], ["item 5 is there twice"]),
+        ({"multipleOf": 2.0**-1000}, 10**4000, []),
+        ({"multipleOf": 0.5}, 10**400 + 1, []),
+        ({"multipleOf": 3}, 10**400, ["expected a multiple of 3"]),
+        ({**A, "minItems": 10**30}, [], ["items or more, found 0"]),
+        ({"allOf": [{"items": {"allOf": [{"enum": list(range(100))}] * 30}}] * 30}, [9999] * 5000, ["expected one of"]),
+        ({"anyOf": [{"const": n} for n in range(5000)]}, list(range(100_000)), ["takes too long"]),
+    ],
+    ids=lambda value: str(value)[:40],
+)  # fmt: skip
+def test_no_check_takes_long(schema: Any, value: Any, says: list[str]) -> None:
+    started = time.process_time()
+    found = problems(schema, value)
+    assert time.process_time() - started < 3  # at most about 1
+    assert bool(found) == bool(says)
+    assert all(part in found[0].message for part in says), found[0]
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        ({"pattern": "(?=a)"}, r"schema\.pattern: .*cannot be checked in bounded time"),
+        ({"properties": {"a": {"pattern": "("}}}, r"schema\.properties\.a\.pattern: .*no regular expression"),
+        ({"patternProperties": {"a**": {}}}, r"schema\.patternProperties\.a\*\*: .*no regular expression"),
+        ({"enum": list(range(200_000))}, r"schema: more than 200000 values; make a simpler one"),
+        ({"allOf": [{"type": "object"}] * 20_001}, r"schema: more than 20000 tables; make a simpler one"),
+        (
+            {"$defs": {"a": {}}, "$ref": "#/$defs/a", "unevaluatedProperties": False},
+            "use additionalProperties",
+        ),
+    ],
+)
+def test_a_schema_that_cannot_be_checked_in_time_is_refused(schema: Any, why: str) -> None:
+    with pytest.raises(MalformedData, match=why):
+        check_schema(schema)
