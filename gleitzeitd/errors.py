@@ -28,6 +28,7 @@
         ResultInvalid                       -29007 TASK_RESULT_INVALID
         TaskNotFound                        -29009 TASK_NOT_FOUND
         SecretNotAvailable                  -29010 SECRET_NOT_AVAILABLE
+        ResourcesExceeded                   -29011 TASK_RESOURCES_EXCEEDED
         ProviderNotAvailable                -30003 PROVIDER_NOT_AVAILABLE     retryable
         ProviderTimeout                     -30005 PROVIDER_TIMEOUT           retryable
         ProviderOverloaded                  -30006 PROVIDER_OVERLOADED        retryable
@@ -273,6 +274,12 @@ class SecretNotAvailable(TaskError):
     """A task names a secret that the provider's host does not have, or that tasks may not have there."""
 
     code, name = -29010, "SECRET_NOT_AVAILABLE"
+
+
+class ResourcesExceeded(TaskError):
+    """The work needed more of the machine than its ``resources`` or the provider's settings allow."""
+
+    code, name = -29011, "TASK_RESOURCES_EXCEEDED"
 
 
 class ProtocolNotFound(TaskError):

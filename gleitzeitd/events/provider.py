@@ -8,6 +8,7 @@ from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.events.base import Delivery, Event, Kind, To, event, route
 from gleitzeitd.model.ledger import OutputChunk
 from gleitzeitd.model.names import Role, TaskId, WorkflowId
+from gleitzeitd.model.resources import Resources
 from gleitzeitd.plain import Json
 
 
@@ -34,6 +35,8 @@ class ExecuteMethod(Event):
     """Run nothing else meanwhile: the task may be what has killed providers before."""
     once: bool = False
     """What has begun may not be begun again: if it is ended halfway, it is lost."""
+    resources: Resources | None = None
+    """What the work may take of the machine; see ``model.resources``."""
     epoch: int = 0
     """Of the provider's process that is meant; another one refuses, since it knows nothing of the call."""
     keep: float = 60.0

@@ -1,7 +1,7 @@
 """A provider's calls: which run, which wait, and what becomes of each.
 
-A call is named by the engine that makes it, and by workflow, task and attempt: nobody else ends it, or gets its
-answer. It is *queued*, in the order of arrival, while as many run
+A call is named by the engine that makes it, and by workflow, task and attempt: nobody else ends it, or gets
+its answer. It is *queued*, in the order of arrival, while as many run
 as the provider has capacity for; then it is *running*; then it has *ended*, and its answer is *kept* for a
 while:
 
@@ -60,6 +60,7 @@ from gleitzeitd.model.method_check import is_open
 from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId
 from gleitzeitd.model.problem import dotted
 from gleitzeitd.model.protocol import Method, Protocol, SchemaCheck
+from gleitzeitd.model.resources import Resources
 from gleitzeitd.model.secret import Place, open_places
 from gleitzeitd.plain import Json, did_you_mean
 from gleitzeitd.record import positional_record, record
@@ -104,6 +105,7 @@ class Work(Request):
     """Seconds, from the moment the work begins."""
     silence: float | None = None
     """Seconds that the work may be without output and progress."""
+    resources: Resources | None = None
     correlation_id: str
     cause: str | None = field(default=None, compare=False)
     """The ``message_id`` of the question that made it run; the same work if another one had."""
@@ -225,6 +227,7 @@ class ProviderMachine(Machine):
             parameters=event.parameters,
             timeout=event.timeout,
             silence=event.silence,
+            resources=event.resources,
             correlation_id=ctx.envelope.correlation_id,
             cause=ctx.envelope.message_id,
         )

@@ -73,6 +73,7 @@ class Run:
             silence=task.silence,
             alone=task.alone,
             once=task.once,
+            resources=task.resources,
             epoch=self.epoch,
             keep=KEEP_SECONDS,
         )

@@ -318,6 +318,7 @@ class _Reader(PolicyReader):
             retry=self.retry(table, path),
             on_lost=self.choice(table, "on_lost", path, OnLost, OnLost.RERUN),
             timeouts=self.timeouts(table, path),
+            resources=self.resources(table, path),
             metadata=self.metadata(table, path, {"tags": "tags", "description": "description"}),
         )
 

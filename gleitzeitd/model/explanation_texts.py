@@ -238,6 +238,16 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "gleitzeitd provider PROVIDER --check-config",
         "systemctl restart gleitzeit-provider@PROVIDER",
     ),
+    "TASK_RESOURCES_EXCEEDED": (
+        "A task needed more of the machine than it may take",
+        "The work took more memory, processor time, processes, open files, space or output than the task's "
+        "'resources' or the provider's settings allow; or it asks for more than the provider gives.",
+        "All its processes were ended. The task fails, and is not tried again.",
+        "Let the task take less; or say in its 'resources' what it needs, as 'memory: 2 GB'; or raise "
+        "[provider.limits] and [provider.maxima] in the provider's file.",
+        "gleitzeit logs WORKFLOW TASK",
+        "gleitzeit config show provider NAME",
+    ),
     "PROTOCOL_NOT_FOUND": (
         "No such protocol is registered",
         "No provider and no client has ever registered a protocol of this name with the registries that "

@@ -24,6 +24,7 @@ from typing import NamedTuple, Protocol
 from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.model.audit import AuditNote, AuditRecord
 from gleitzeitd.model.names import ComponentId, Role, Shard, TaskId, WorkflowId
+from gleitzeitd.model.resources import Resources
 from gleitzeitd.model.retry import ONCE, RetryPolicy
 from gleitzeitd.model.workflow import NO_TIMEOUTS, OnLost, Priority, Timeouts
 from gleitzeitd.plain import Json
@@ -151,6 +152,7 @@ class Execution:
     """In quarantine: the provider runs nothing else meanwhile."""
     once: bool = False
     """It may not run twice: no provider is called before the ledger knows of the start."""
+    resources: Resources | None = None
     correlation_id: str = ""
 
 
@@ -240,6 +242,7 @@ class TaskRow:
     retry: RetryPolicy = ONCE
     on_lost: OnLost = OnLost.RERUN
     timeouts: Timeouts = NO_TIMEOUTS
+    resources: Resources | None = None
     state: TaskState = TaskState.PENDING
     attempt: int = 0
     owner: ComponentId | None = None

@@ -1,8 +1,11 @@
-"""Reads how often, how long and how urgently a task is tried: its retry, its timeouts, its priority."""
+"""Reads how often, how long, with what and how urgently a task is tried: its retry, its timeouts, its
+resources, its priority.
+"""
 
 from __future__ import annotations
 
 from gleitzeitd import errors
+from gleitzeitd.model.resources import RANGES, SIZES, Resources, in_words, size_of
 from gleitzeitd.model.retry import (
     ATTEMPTS_LIMIT,
     BASE_DELAY_RANGE,
@@ -15,7 +18,7 @@ from gleitzeitd.model.retry import (
 )
 from gleitzeitd.model.table_reader import Path, TableReader, shown
 from gleitzeitd.model.workflow import NO_TIMEOUTS, TIMEOUTS_RANGE, Priority, Timeouts
-from gleitzeitd.model.workflow_schema import PRIORITIES, RETRY_KEYS, TIMEOUTS_KEYS
+from gleitzeitd.model.workflow_schema import PRIORITIES, RESOURCES_KEYS, RETRY_KEYS, TIMEOUTS_KEYS
 from gleitzeitd.plain import Json
 
 
@@ -73,6 +76,27 @@ class PolicyReader(TableReader):
         self.known_keys(block, TIMEOUTS_KEYS, path)
         found = {key: self.number(block, key, path, TIMEOUTS_RANGE) for key in TIMEOUTS_KEYS}
         return Timeouts(**found) if any(found.values()) else NO_TIMEOUTS
+
+    def resources(self, table: dict[str, Json], path: Path) -> Resources | None:
+        path = (*path, "resources")
+        block = self.table(table.get("resources"), path)
+        self.known_keys(block, RESOURCES_KEYS, path)
+        found: Resources = {}
+        for key in RESOURCES_KEYS & block.keys():
+            value = block[key]
+            if value is None:
+                continue
+            count = size_of(value) if key in SIZES else value
+            low, high = RANGES[key]
+            kinds = (int, float) if key == "cpu_seconds" else (int,)
+            if count is not None and type(count) in kinds and low <= count <= high:
+                found[key] = count
+                continue
+            what = "bytes, or a text as 512 MB," if key in SIZES else "a whole number"
+            what = "a number" if key == "cpu_seconds" else what
+            ends = f"from {in_words(key, low)} to {in_words(key, high)}"
+            self.problem((*path, key), f"expected {what} {ends}, found {shown(value)}")
+        return found or None
 
     def priority(self, table: dict[str, Json], path: Path, default: int) -> int:
         value = table.get("priority")

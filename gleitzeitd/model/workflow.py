@@ -11,6 +11,7 @@ from dataclasses import field
 from enum import IntEnum, StrEnum
 
 from gleitzeitd.model.names import TaskId
+from gleitzeitd.model.resources import Resources
 from gleitzeitd.model.retry import ONCE, RetryPolicy
 from gleitzeitd.plain import Json
 from gleitzeitd.record import record
@@ -90,6 +91,8 @@ class Task:
     retry: RetryPolicy = ONCE
     on_lost: OnLost = OnLost.RERUN
     timeouts: Timeouts = NO_TIMEOUTS
+    resources: Resources | None = None
+    """Sizes are bytes."""
     metadata: dict[str, Json] = field(default_factory=dict)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from gleitzeitd import errors
 from gleitzeitd.model.names import NAME_LIMIT
+from gleitzeitd.model.resources import RANGES, SIZE_PATTERN
 from gleitzeitd.model.retry import ATTEMPTS_LIMIT, BASE_DELAY_RANGE, MAX_DELAY_RANGE, Backoff
 from gleitzeitd.model.workflow import (
     TASK_TIMEOUT_RANGE,
@@ -97,6 +98,28 @@ TIMEOUTS_KEYS: Keys = {
     },
 }
 
+
+def _size(name: str, description: str) -> dict[str, Json]:
+    low, high = RANGES[name]
+    number = {"type": "integer", "minimum": low, "maximum": high}
+    return {"anyOf": [number, {"type": "string", "pattern": SIZE_PATTERN}], "description": description}
+
+
+def _count(name: str, description: str) -> dict[str, Json]:
+    low, high = RANGES[name]
+    kind = "number" if name == "cpu_seconds" else "integer"
+    return {"type": kind, "minimum": low, "maximum": high, "description": description}
+
+
+RESOURCES_KEYS: Keys = {
+    "memory": _size("memory", "Of all its processes together: bytes, or a text as 512 MB."),
+    "cpu_seconds": _count("cpu_seconds", "Seconds of processors, of all its processes together."),
+    "processes": _count("processes", "That there may be at the same time."),
+    "open_files": _count("open_files", "Of each of its processes."),
+    "file_size": _size("file_size", "Of each file that it writes: bytes, or a text as 2 GiB."),
+    "output": _size("output", "What it writes to stdout and stderr: bytes, or a text as 10 MB."),
+}
+
 _PRIORITY: dict[str, Json] = {
     "anyOf": [
         {"enum": list(PRIORITIES)},
@@ -152,6 +175,13 @@ TASK_KEYS: Keys = {
         "properties": TIMEOUTS_KEYS,
         "additionalProperties": False,
         "description": "How long it may be without getting on. Without it: any time.",
+    },
+    "resources": {
+        "type": "object",
+        "properties": RESOURCES_KEYS,
+        "additionalProperties": False,
+        "description": "What one attempt may take of the machine; more ends it. Without it, what the "
+        "provider's settings say.",
     },
     "retry": {
         "type": "object",

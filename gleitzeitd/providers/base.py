@@ -27,6 +27,7 @@ from typing import ClassVar
 
 from gleitzeitd.errors import TaskTimeout
 from gleitzeitd.model.protocol import Protocol
+from gleitzeitd.model.resources import Resources
 from gleitzeitd.plain import Json
 
 
@@ -59,6 +60,8 @@ class MethodCall:
     """``(ratio, message)``, ratio is 0..1; in the event loop. Must not block, as those above."""
     workflow_id: str = ""
     task_id: str = ""
+    resources: Resources | None = None
+    """What the work may take of the machine; only providers whose work is a process can see to it."""
     attempt: int = 0
     """Starts with 1; 0 is a call without a task. With the two ids: for logs and the work's environment."""
 

@@ -22,7 +22,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,7 +31,9 @@ from typing import Any
 from gleitzeitd.errors import ConfigError, ProviderNotAvailable
 from gleitzeitd.plain import Json
 from gleitzeitd.providers.base import MethodCall, time_limit
-from gleitzeitd.providers.streams import Answers, Output, Pipe
+from gleitzeitd.providers.isolation import Quarters, Reach
+from gleitzeitd.providers.streams import Answers, Meter, Output, Pipe
+from gleitzeitd.providers.worker import PARTS
 
 START_SECONDS = 30.0
 """A worker that is not ready by then, with all it preloads, is taken for broken."""
@@ -42,27 +44,11 @@ START_ATTEMPTS = 3
 DRAIN_SECONDS = 2.0
 """How long output may stay open after the end of a job, if a process could not be killed."""
 MARK = "GLEITZEIT_WORKER"
+OUTPUT = "output"
+"""The limit that the pool minds, among those in ``Outcome.exceeded``."""
 
-_SOURCES = [Path(__file__).with_name(name).read_bytes() for name in ("worker.py", "python_worker.py")]
+_SOURCES = [Path(__file__).with_name(name).read_bytes() for name in ("worker.py", *PARTS)]
 """As they were when the daemon started: an upgrade replaces the files, and speaks to workers of its own."""
-_SECRETS = ("GLEITZEIT_", "WATCHDOG_", "LISTEN_")
-_SECRET = {
-    "CREDENTIALS_DIRECTORY",
-    "NOTIFY_SOCKET",
-    "JOURNAL_STREAM",
-    "INVOCATION_ID",
-    "REDIS_URL",
-    "DATABASE_URL",
-}
-
-
-def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What work may see of the daemon's environment: no secret, and nothing to speak for the daemon with."""
-    return {
-        name: value
-        for name, value in environment.items()
-        if not name.startswith(_SECRETS) and name not in _SECRET
-    }
 
 
 def call_environment(call: MethodCall) -> dict[str, str]:
@@ -89,6 +75,10 @@ class Job:
     """Bytes of each stream that are passed on, and kept."""
     answer_limit: int
     """Bytes that the answer may take."""
+    limits: dict[str, Json] = field(default_factory=dict)
+    """As ``allotment.py`` reads them."""
+    most_output: int = 0
+    """Bytes that it may write to stdout and stderr; more ends it. 0: any number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +95,8 @@ class Outcome:
     seconds: float
     survivors: list[int] = field(default_factory=list)
     """Processes that could not be killed."""
+    exceeded: str = ""
+    """The limit for which it was ended."""
 
     def ending(self) -> str:
         """``exit code 3`` or ``signal SIGSEGV``."""
@@ -130,17 +122,22 @@ class WorkerPool:
         module_path: list[str] | None = None,
         warm: int = 0,
         keep: int = 1,
+        reach: Reach | None = None,
     ) -> None:
-        """``warm`` workers are started by :meth:`start`; up to ``keep`` idle ones are kept."""
+        """``warm`` workers are started by :meth:`start`; up to ``keep`` idle ones are kept. ``reach`` is what
+        their work can reach; without it, all that the daemon can.
+        """
         self._command = [interpreter or sys.executable, "-I", "-X", "utf8"]
         self._hello: dict[str, Json] = {"preload": preload or [], "module_path": module_path or []}
         self._warm, self._keep = warm, keep
+        self._quarters = Quarters(reach or Reach())
         self._idle: list[Worker] = []
         self._stopped = False
 
     async def start(self) -> None:
         """Raises ConfigError if no worker can be started."""
         self._stopped = False
+        self._quarters.open()
         missing = self._warm - len(self._idle)
         if missing <= 0:
             return
@@ -158,6 +155,7 @@ class WorkerPool:
         idle, self._idle = self._idle, []
         for worker in idle:
             await worker.close()
+        await asyncio.to_thread(self._quarters.close)
 
     async def run(self, job: Job, call: MethodCall) -> Outcome:
         """Do ``job``; output and progress go to ``call``. Its time counts from when a worker has it.
@@ -200,7 +198,7 @@ class WorkerPool:
         return await self._new_worker()
 
     async def _new_worker(self) -> Worker:
-        return await Worker.start(self._command, self._hello)
+        return await Worker.start(self._command, self._hello, self._quarters)
 
     async def _put_back(self, worker: Worker) -> None:
         if worker.is_usable() and not self._stopped and len(self._idle) < self._keep:
@@ -212,8 +210,11 @@ class WorkerPool:
 class Worker:
     """The daemon's half of one worker process."""
 
-    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, mark: str) -> None:
-        self._process, self._control, self._mark = process, control, mark
+    def __init__(
+        self, process: subprocess.Popen[bytes], control: socket.socket, mark: str, leave: Callable[[], None]
+    ) -> None:
+        """``leave`` is called in a thread when all processes have ended."""
+        self._process, self._control, self._mark, self._leave = process, control, mark, leave
         self._loop = asyncio.get_running_loop()
         self._buffer = bytearray()
         self._messages: asyncio.Queue[dict[str, Json] | None] = asyncio.Queue(maxsize=16)
@@ -223,23 +224,25 @@ class Worker:
         self._loop.add_reader(control, self._readable)
 
     @classmethod
-    async def start(cls, command: list[str], hello: dict[str, Json]) -> Worker:
+    async def start(cls, command: list[str], hello: dict[str, Json], quarters: Quarters) -> Worker:
         """Raises ProviderNotAvailable, with the reason, if it does not become ready."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         mark = secrets.token_hex(16)
+        plan = quarters.plan()
         with theirs:
             try:
-                process = _spawn(command, theirs.fileno(), mark)
+                process = _spawn(command, theirs.fileno(), {**quarters.environment(plan), MARK: mark})
             except OSError as error:
                 ours.close()
+                quarters.leave(plan)
                 raise ProviderNotAvailable(
                     f"cannot start a worker: {command[0]}: {error.strerror}"
                 ) from error
-        worker = cls(process, ours, mark)
+        worker = cls(process, ours, mark, functools.partial(quarters.leave, plan))
         try:
             async with asyncio.timeout(START_SECONDS):
-                await worker._send(hello, ())
+                await worker._send({**hello, "plan": plan}, ())
                 answer = await worker._message()
         except (TimeoutError, WorkerDied) as error:
             await uninterrupted(worker.close())
@@ -252,6 +255,7 @@ class Worker:
         if "failed" in answer:
             await uninterrupted(worker.close())
             raise ProviderNotAvailable(f"a worker cannot start: {answer['failed']}")
+        quarters.say(answer["lacking"])
         return worker
 
     def is_usable(self) -> bool:
@@ -263,13 +267,20 @@ class Worker:
         stdout = Output("stdout", job.output_limit, call.on_output)
         stderr = Output("stderr", job.output_limit, call.on_output)
         answers = Answers(job.answer_limit, call.on_progress)
-        pipes = [Pipe(sink) for sink in (stdout.feed, stderr.feed, answers.feed)]
+        meter = Meter(job.most_output, lambda: self._send({"stop": 0.0}, ()))
+        pipes = [Pipe(sink) for sink in (meter.of(stdout.feed), meter.of(stderr.feed), answers.feed)]
         try:
             ended = await self.carry_out(job, pipes)
         finally:
             stdout.finish()
             stderr.finish()
-        return replace(ended, stdout=stdout.text(), stderr=stderr.text(), answer=answers.last())
+        return replace(
+            ended,
+            stdout=stdout.text(),
+            stderr=stderr.text(),
+            answer=answers.last(),
+            exceeded=OUTPUT if meter.is_over else ended.exceeded,
+        )
 
     async def carry_out(self, job: Job, pipes: Sequence[Pipe]) -> Outcome:
         """The same with pipes of the caller's, for stdout, stderr and answers; they are closed at the end.
@@ -292,10 +303,11 @@ class Worker:
             answer=None,
             seconds=time.monotonic() - begun,
             survivors=ended["survivors"],
+            exceeded=ended["exceeded"],
         )
 
     async def _do(self, job: Job, pipes: Sequence[Pipe]) -> dict[str, Json]:
-        await self._send(job.body, [pipe.write_end for pipe in pipes])
+        await self._send({**job.body, "limits": job.limits}, [pipe.write_end for pipe in pipes])
         for pipe in pipes:
             pipe.close_write_end()
         begun = False
@@ -308,7 +320,7 @@ class Worker:
                 raise
             # The job may be what killed the worker.
             await uninterrupted(self._bury())
-            message = {"ended": -signal.SIGKILL, "survivors": []}
+            message = {"ended": -signal.SIGKILL, "survivors": [], "exceeded": ""}
         self._busy = bool(message["survivors"])  # then it has to go: the next job would inherit them
         await _drained(pipes)
         return message
@@ -323,6 +335,7 @@ class Worker:
                 await self._ended()
         except TimeoutError:
             await self._bury()
+        await asyncio.to_thread(self._leave)
 
     async def _stop(self, grace: float, pipes: Sequence[Pipe]) -> None:
         for pipe in pipes:
@@ -404,7 +417,7 @@ class Worker:
 
 @functools.cache
 def source_files() -> tuple[int, ...]:
-    """Descriptors of the worker's two sources, which nobody can change: ``/proc/self/fd/N`` is their path."""
+    """Descriptors of the worker's sources, which nobody can change: ``/proc/self/fd/N`` is their path."""
     descriptors = []
     for source in _SOURCES:
         descriptor = os.memfd_create("gleitzeit-worker", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -416,16 +429,16 @@ def source_files() -> tuple[int, ...]:
     return tuple(descriptors)
 
 
-def _spawn(interpreter: list[str], control: int, mark: str) -> subprocess.Popen[bytes]:
-    worker, python_jobs = source_files()
-    given = [f"/proc/self/fd/{worker}", str(control), str(worker), str(python_jobs), "gleitzeit-worker"]
+def _spawn(interpreter: list[str], control: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    sources = source_files()
+    given = [f"/proc/self/fd/{sources[0]}", str(control), *map(str, sources), "gleitzeit-worker"]
     return subprocess.Popen(  # noqa: S603 - the interpreter that the settings name
         [*interpreter, *given],
-        pass_fds=[control, worker, python_jobs],
+        pass_fds=[control, *sources],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
-        env={**clean_environment(os.environ), MARK: mark},
+        env=environment,
     )
 
 

@@ -73,6 +73,7 @@ class PythonProvider(ProcessProvider):
             module_path=settings.module_path,
             warm=min(settings.warm, self.capacity),
             keep=self.capacity,
+            reach=settings.reach(),
         )
 
     @method(
@@ -101,7 +102,7 @@ class PythonProvider(ProcessProvider):
             raise ParameterInvalid("python/execute: expected either file or code")
         work = {
             "kind": "python",
-            "file": path or "",
+            "file": self._place(path) if path and not self.settings.working_directory else path or "",
             "code": code or "",
             "context": context or {},
             "args": args or [],

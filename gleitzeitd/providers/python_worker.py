@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import atexit
+import errno
 import gc
 import keyword
 import linecache
@@ -236,6 +237,16 @@ def _headline(error: BaseException, name: str) -> str:
     return f"{text} (line {line})" if line else text
 
 
+def _limit_met(error: BaseException | None) -> str:
+    """The limit on the job that an exception is about; empty if none."""
+    if isinstance(error, MemoryError):
+        return "memory"
+    if isinstance(error, OSError):
+        known = {errno.EMFILE: "open_files", errno.EFBIG: "file_size", errno.ENOMEM: "memory"}
+        return known.get(error.errno or 0, "")
+    return ""
+
+
 def _fail(answers: Answers, headline: str, error: BaseException | None, kind: str = "raised") -> None:
     if error is not None:
         # The first frame is this file's.
@@ -243,5 +254,5 @@ def _fail(answers: Answers, headline: str, error: BaseException | None, kind: st
         traceback.print_exception(type(error), error, trace, limit=-TRACEBACK_FRAMES)
     if not answers.is_owner():
         _leave(1)
-    answers.say({"error": headline[:4000], "kind": kind})
+    answers.say({"error": headline[:4000], "kind": kind, "limit": _limit_met(error)})
     sys.exit(1)

@@ -7,7 +7,8 @@ import codecs
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from gleitzeitd.plain import Json
 
@@ -79,6 +80,33 @@ class Channel(Pipe):
     def close(self) -> None:
         super().close()
         self._socket.close()
+
+
+class Meter:
+    """Counts what comes through several sinks, and says once when that is more than ``most`` bytes."""
+
+    def __init__(self, most: int, over: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """``most`` 0 is any number. What ``over`` raises is the end of whoever is written to: he knows it."""
+        self._most, self._over = most, over
+        self._count = 0
+        self._saying: asyncio.Task[None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was said."""
+        return self._saying is not None
+
+    def of(self, sink: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        """The same sink, counted."""
+
+        def feed(data: bytes) -> None:
+            self._count += len(data)
+            if self._most and self._count > self._most and self._saying is None:
+                self._saying = asyncio.get_running_loop().create_task(self._over())
+                self._saying.add_done_callback(lambda task: task.cancelled() or task.exception())
+            sink(data)
+
+        return feed
 
 
 class Output:

@@ -1,14 +1,17 @@
 """A worker process: it runs one piece of work at a time in a child of its own, and buries it.
 
 Started by ``pool.py`` as a script, so it imports the standard library alone. Its arguments are descriptors:
-of a socket, of this source, and of that of ``python_worker.py``; and a name for whoever looks at processes.
+of a socket, of this source, and of those of ``PARTS``; and a name for whoever looks at processes.
 The socket carries frames, four bytes of length and a JSON object:
 
-    worker -> pool   {"ready": true} or {"failed": why}          once, after the preloading
+    worker -> pool   {"ready": true, "lacking": [text]} or {"failed": why}   once, after the preloading
     pool -> worker   a job, with the descriptors for its stdout, stderr and answers
     worker -> pool   {"begun": true}                             if it lacks, nothing began
     pool -> worker   {"stop": grace}                              at most once per job, and only then
-    worker -> pool   {"ended": exit code, "survivors": [pid]}     the exit code is negative for a signal
+    worker -> pool   {"ended": exit code, "survivors": [pid], "exceeded": name}
+
+The exit code is negative for a signal; the name is that of the limit for which the work was ended, if it was.
+Before it says that it is ready, the worker gives up what jobs must not reach (``confinement.py``).
 
 Each job is forked off the warm interpreter, so what it does to the interpreter dies with it. While the
 worker waits for a job, the child that will be it is there already: it has copied the memory that every job
@@ -56,10 +59,18 @@ FORKS = 3
 """Children that are made for a job, one after the other, if they are killed before it comes."""
 BURIAL_SECONDS = 5.0
 """How long killed processes may take to vanish; those in an uninterruptible sleep take longer."""
-PYTHON_JOBS = "python_worker.py"
-"""It cannot be imported by name: its directory must not be in the path of scripts."""
+PARTS = ("python_worker.py", "confinement.py", "allotment.py")
+"""They cannot be imported by name: their directory must not be in the path of scripts."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Parts:
+    """Modules that are loaded from descriptors, once, before all else."""
+
+    python_worker: Any = None
+    confinement: Any = None
+    allotment: Any = None
 
 
 class PoolGone(Exception):
@@ -101,7 +112,7 @@ def _exactly(control: socket.socket, size: int) -> bytes:
 # The worker: fork, watch, bury.
 
 
-def serve(control: socket.socket, python_jobs: Any) -> tuple[dict[str, Any], list[int]]:
+def serve(control: socket.socket, plan: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     """Run jobs until the pool is gone. Returns only in a child: the job that it has to do."""
     job: dict[str, Any] = {}
     fds: list[int] = []
@@ -112,7 +123,9 @@ def serve(control: socket.socket, python_jobs: Any) -> tuple[dict[str, Any], lis
         if child == 0:
             for fd in fds:
                 os.close(fd)
-            _rehearse(python_jobs)
+            if plan:
+                Parts.confinement.show_memory()
+            _rehearse()
             return _orders(orders)
         try:
             job, fds = (job, fds) if job else _next_job(control)
@@ -132,12 +145,15 @@ def serve(control: socket.socket, python_jobs: Any) -> tuple[dict[str, Any], lis
         orders.close()
         for fd in fds:
             os.close(fd)
+        limits = job["limits"]
         job, fds, forks = {}, [], 0
-        gone = watch(control, child)
+        gone, exceeded = watch(control, child, limits)
         code, survivors = bury(child)
+        if plan:
+            Parts.confinement.empty(plan["own"])
         if gone:
             raise PoolGone
-        send(control, {"ended": code, "survivors": survivors})
+        send(control, {"ended": code, "survivors": survivors, "exceeded": exceeded})
 
 
 def _fork(control: socket.socket) -> tuple[int, socket.socket]:
@@ -156,7 +172,7 @@ def _fork(control: socket.socket) -> tuple[int, socket.socket]:
     return 0, orders
 
 
-def _rehearse(python_jobs: Any) -> None:
+def _rehearse() -> None:
     """Whatever a job writes to in this process's memory, write to it now."""
     here, there = socket.socketpair()
     send(here, REHEARSAL)
@@ -166,7 +182,7 @@ def _rehearse(python_jobs: Any) -> None:
     os.environ.update(job["env"])
     for name in job["env"]:
         del os.environ[name]
-    python_jobs.warm_up(job, Answers(1))
+    Parts.python_worker.warm_up(job, Answers(1))
 
 
 def _has_ended(child: int) -> bool:
@@ -194,25 +210,38 @@ def _next_job(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
             return job, fds
 
 
-def watch(control: socket.socket, child: int) -> bool:
-    """Wait until ``child`` has ended or is to be stopped at once. True if the pool is gone."""
+def watch(control: socket.socket, child: int, limits: dict[str, Any]) -> tuple[bool, str]:
+    """Wait until ``child`` has ended or is to be stopped at once. Whether the pool is gone, and the name of
+    the limit that was exceeded.
+    """
     pidfd = os.pidfd_open(child)
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     poll.register(control, select.POLLIN)
+    pause = Parts.allotment.FIRST_LOOK_SECONDS if limits else None
     try:
-        ready = {fd for fd, _ in poll.poll()}
-        if pidfd in ready:
-            return False
+        while not (events := poll.poll(None if pause is None else pause * 1000)):
+            pause = Parts.allotment.LOOK_SECONDS
+            _reap_all_but(child)
+            if exceeded := Parts.allotment.overdrawn(limits, descendants()):
+                return False, exceeded
+        if pidfd in {fd for fd, _ in events}:
+            return False, ""
         try:
             grace = float(receive(control)[0]["stop"])
         except PoolGone:
-            return True
+            return True, ""
         if grace > 0:
             _ask_to_end(child, grace, pidfd)
-        return False
+        return False, ""
     finally:
         os.close(pidfd)
+
+
+def _reap_all_but(child: int) -> None:
+    """Orphans that have ended must not be taken for processes."""
+    while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != child:
+        os.waitpid(ended.si_pid, 0)
 
 
 def _ask_to_end(child: int, grace: float, pidfd: int) -> None:
@@ -222,7 +251,7 @@ def _ask_to_end(child: int, grace: float, pidfd: int) -> None:
     poll.register(pidfd, select.POLLIN)
     poll.poll(grace * 1000)
     # The others get the rest of the time, also when the first has gone.
-    while time.monotonic() < deadline and [pid for pid in descendants() if pid != child]:
+    while time.monotonic() < deadline and [pid for pid in descendants() if pid != child and _lives(pid)]:
         time.sleep(0.01)
 
 
@@ -244,22 +273,40 @@ def bury(child: int) -> tuple[int, list[int]]:
         for stray in left:
             _signal_one(stray, signal.SIGKILL)
         if time.monotonic() > deadline:
-            return code, left
+            return code, left or [0]  # there is somebody, and cannot be seen
         time.sleep(0.001)
 
 
 def descendants() -> list[int]:
-    """Every living process below this one. Orphans are our children, so nobody is missed."""
+    """Every process below this one that lives, or has not been reaped. Orphans are our children, so nobody is
+    missed.
+    """
+    try:
+        found: list[int] = Parts.allotment.children()
+    except FileNotFoundError:
+        return _all_descendants()
+    return found
+
+
+def _lives(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] != b"Z"
+    except OSError:
+        return False
+
+
+def _all_descendants() -> list[int]:
+    """The same where the kernel does not tell of children."""
     below: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdecimal():
             try:
                 with open(f"/proc/{name}/stat", "rb") as file:
-                    state, parent = file.read().rpartition(b")")[2].split()[:2]
+                    parent = file.read().rpartition(b")")[2].split()[1]
             except OSError:
                 continue  # it has just ended
-            if state != b"Z":
-                below.setdefault(int(parent), []).append(int(name))
+            below.setdefault(int(parent), []).append(int(name))
     found, waiting = [], [os.getpid()]
     while waiting:
         children = below.get(waiting.pop(), [])
@@ -332,7 +379,7 @@ class Answers:
         return os.getpid() == self._owner
 
 
-def run_job(job: dict[str, Any], fds: list[int], python_jobs: Any) -> None:
+def run_job(job: dict[str, Any], fds: list[int]) -> None:
     stdout, stderr, answer = fds
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
@@ -346,12 +393,13 @@ def run_job(job: dict[str, Any], fds: list[int], python_jobs: Any) -> None:
         except OSError as error:
             answers.say({"error": f"{job['cwd']}: {error.strerror}", "kind": "parameter"})
             os._exit(1)
+    Parts.allotment.take(job["limits"])
     if job["kind"] == "command":
         run_command(job, answers)
     elif job["kind"] == "functions":
-        python_jobs.run_functions(answer)
+        Parts.python_worker.run_functions(answer)
     else:
-        python_jobs.run_script(job, answers)
+        Parts.python_worker.run_script(job, answers)
 
 
 def run_command(job: dict[str, Any], answers: Answers) -> None:
@@ -369,11 +417,20 @@ def run_command(job: dict[str, Any], answers: Answers) -> None:
         os._exit(127)
 
 
-def prepare(control: socket.socket, source: str) -> types.ModuleType | None:
-    """Import what jobs will need, and say so. The module that runs Python jobs, or None if that failed."""
+def prepare(control: socket.socket) -> dict[str, Any] | None:
+    """Give up what jobs must not reach, import what they will need, and say so. The plan by which that was
+    done, or None if it failed.
+    """
     settings, _ = receive(control)
-    python_jobs = types.ModuleType("gleitzeit_python_worker")
-    exec(compile(source, PYTHON_JOBS, "exec"), python_jobs.__dict__)  # noqa: S102 - as importing it would
+    plan: dict[str, Any] = settings["plan"]
+    lacking: list[str] = []
+    if plan:
+        try:
+            lacking = Parts.confinement.confine(plan)
+            os.chdir(plan["own"])
+        except OSError as error:
+            send(control, {"failed": f"isolation: {error}"})
+            return None
     sys.path[:0] = settings["module_path"]
     name = ""
     try:
@@ -382,20 +439,30 @@ def prepare(control: socket.socket, source: str) -> types.ModuleType | None:
     except Exception as error:  # noqa: BLE001 - the boundary of foreign modules
         send(control, {"failed": f"preload {name}: {type(error).__name__}: {error}"})
         return None
-    python_jobs.remember_warm()
+    Parts.python_worker.remember_warm()
     gc.collect()
     gc.freeze()  # what is shared with the children stays shared
-    send(control, {"ready": True})
-    return python_jobs
+    send(control, {"ready": True, "lacking": lacking})
+    return plan
+
+
+def load(descriptors: list[str]) -> None:
+    """Make the modules of ``PARTS`` of their sources."""
+    for file_name, descriptor in zip(PARTS, descriptors, strict=True):
+        # By its path: the offset of the descriptor itself is that of all workers.
+        with open(f"/proc/self/fd/{descriptor}", encoding="utf-8") as file:
+            source = file.read()
+        os.close(int(descriptor))
+        name = file_name.removesuffix(".py")
+        module = types.ModuleType(f"gleitzeit_{name}")
+        exec(compile(source, file_name, "exec"), module.__dict__)  # noqa: S102 - as importing it would
+        setattr(Parts, name, module)
 
 
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     os.close(int(sys.argv[2]))
-    # By its path: the offset of the descriptor itself is that of all workers.
-    with open(f"/proc/self/fd/{sys.argv[3]}", encoding="utf-8") as file:
-        source = file.read()
-    os.close(int(sys.argv[3]))
+    load(sys.argv[3 : 3 + len(PARTS)])
     control.set_inheritable(False)
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -403,13 +470,13 @@ def main() -> None:
     # A child inherits this until it can obey: a request to end that comes too early waits, and is not lost.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     try:
-        python_jobs = prepare(control, source)
-        if python_jobs is None:
+        plan = prepare(control)
+        if plan is None:
             return
-        job, fds = serve(control, python_jobs)
+        job, fds = serve(control, plan)
     except PoolGone:
         return
-    run_job(job, fds, python_jobs)  # in a child
+    run_job(job, fds)  # in a child
 
 
 if __name__ == "__main__":

@@ -163,6 +163,7 @@ class ProviderPerformer(Performer):
             workflow_id=work.workflow_id,
             task_id=work.task_id,
             attempt=work.attempt,
+            resources=work.resources,
         )
         limit = None if work.timeout is None else work.timeout + GRACE
         started_at = utc_now()

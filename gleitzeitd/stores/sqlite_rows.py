@@ -44,7 +44,8 @@ WORKFLOW_COLUMNS = (
 )
 TASK_COLUMNS = (
     "task_id, name, method, protocol, dependencies, priority, timeout, retry, on_lost, timeouts, state, "
-    "attempt, owner, provider, failures, crashes, error, retry_delay, ready_at, started_at, finished_at"
+    "attempt, owner, provider, failures, crashes, error, retry_delay, ready_at, started_at, finished_at, "
+    "resources"
 )
 SHARD_COLUMNS = (
     "shard, number, last_resolver, last_queue_manager, cursor, resolver, resolver_epoch, queue_manager, "
@@ -181,6 +182,7 @@ def task_of(workflow_id: WorkflowId, columns: Sequence[Any]) -> TaskRow:
         ready_at=columns[19],
         started_at=columns[20],
         finished_at=columns[21],
+        resources=json.loads(columns[22]) if columns[22] else None,
     )
 
 
@@ -438,6 +440,7 @@ class SqliteRows(Rows):
             row.on_lost.value,
             "" if row.timeouts == NO_TIMEOUTS else _encode(to_plain(row.timeouts)),
             *state,
+            _encode(row.resources) if row.resources else "",
         )
 
     def _fact_columns(self, fact: Fact) -> tuple[object, ...]:

@@ -3,6 +3,7 @@ from jsonschema import Draft202012Validator
 
 from gleitzeitd.model.document import read
 from gleitzeitd.model.workflow_schema import (
+    RESOURCES_KEYS,
     RETRY_KEYS,
     TASK_KEYS,
     TIMEOUTS_KEYS,
@@ -17,6 +18,7 @@ VALUES = {
     "parameters": {}, "params": {}, "dependencies": ["b"], "depends_on": ["b"], "retry": {}, "on_lost": "fail",
     "max_attempts": 2, "backoff": "linear", "base_delay": 1, "delay": 1, "max_delay": 3, "jitter": False,
     "exponential_backoff": True, "on": ["TASK_TIMEOUT"], "never_on": ["TASK_RESULT_INVALID"],
+    "resources": {}, "memory": "512 MB", "cpu_seconds": 1.5, "processes": 10, "open_files": 100, "file_size": 1, "output": "1.5GiB",
     "timeouts": {}, "queued": 60, "start": 5, "silence": 86400,
 }  # fmt: skip
 
@@ -34,7 +36,7 @@ def with_key(level, key, value):
     target = made
     if level != "workflow":
         target = made["tasks"][0]
-    if level in ("retry", "timeouts"):
+    if level in ("retry", "timeouts", "resources"):
         target = target.setdefault(level, {})
     target[key] = value
     return made
@@ -45,6 +47,7 @@ CASES = [
     *[("task", key) for key in TASK_KEYS],
     *[("retry", key) for key in RETRY_KEYS],
     *[("timeouts", key) for key in TIMEOUTS_KEYS],
+    *[("resources", key) for key in RESOURCES_KEYS],
 ]
 
 
@@ -99,7 +102,7 @@ def test_a_batch_needs_no_tasks():
 def test_every_key_has_a_description_somewhere_an_editor_shows_it():
     undocumented = [
         key
-        for table in (TASK_KEYS, RETRY_KEYS, TIMEOUTS_KEYS)
+        for table in (TASK_KEYS, RETRY_KEYS, TIMEOUTS_KEYS, RESOURCES_KEYS)
         for key in table
         if not table[key].get("description")
     ]

@@ -37,6 +37,12 @@ run = pytest.fixture(shells)
 
 
 @pytest.fixture
+async def writing(tmp_path: Path):
+    async for shell in shells(writable=[str(tmp_path)]):
+        yield shell
+
+
+@pytest.fixture
 async def impatient():
     async for shell in shells(kill_after_seconds=0.2):
         yield shell
@@ -90,11 +96,11 @@ async def test_output_is_passed_on_as_it_comes(run) -> None:
     assert sorted(run.printed) == [("stderr", "err\n"), ("stdout", "out\n")]
 
 
-async def test_whoever_is_asked_to_end_has_time_to_do_so(run, tmp_path: Path) -> None:
+async def test_whoever_is_asked_to_end_has_time_to_do_so(writing, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     script = f"trap 'echo tidy > {mark}; exit 0' TERM; echo begun; sleep 60 & wait"
     with pytest.raises(TaskTimeout):
-        await run(script, limit=0.3)
+        await writing(script, limit=0.3)
     assert mark.read_text() == "tidy\n"
     assert work_left() == []
 
@@ -126,13 +132,10 @@ async def test_signals_are_as_a_fresh_shell_has_them(run) -> None:
     assert [int(line.split()[1], 16) for line in done["stdout"].splitlines()] == [0, 0]
 
 
-async def test_calls_run_at_the_same_time(run) -> None:
+async def test_calls_run_at_the_same_time(writing, tmp_path: Path) -> None:
     # Each waits for the other to write.
     async with asyncio.timeout(10):
-        done = await run(argv=["mktemp", "-d"])
-        place = done["stdout"].strip()
         await asyncio.gather(
-            run(f"mkfifo {place}/a; echo x > {place}/a"),
-            run(f"until [ -p {place}/a ]; do sleep 0.01; done; cat {place}/a"),
+            writing(f"mkfifo {tmp_path}/a; echo x > {tmp_path}/a"),
+            writing(f"until [ -p {tmp_path}/a ]; do sleep 0.01; done; cat {tmp_path}/a"),
         )
-        await run(argv=["rm", "-r", place])

@@ -156,6 +156,7 @@ def _execution(row: TaskRow, engine: ComponentId, workflow: WorkflowRow, rows: R
         silence=row.timeouts.silence,
         alone=row.crashes >= QUARANTINE,
         once=row.on_lost is not OnLost.RERUN,
+        resources=row.resources,
         correlation_id=workflow.correlation_id,
     )
 

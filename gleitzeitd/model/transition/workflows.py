@@ -82,6 +82,7 @@ def _accept(change: AcceptWorkflow, rows: Rows, at: str) -> Outcome:
                 retry=task.retry,
                 on_lost=task.on_lost,
                 timeouts=task.timeouts,
+                resources=task.resources,
             )
         )
     deadline = workflow_deadline(row.workflow_id, row.state, row.timeout)
