@@ -82,7 +82,7 @@ ROLES: dict[Role, RoleSpec] = {
     ),
     Role.DEPENDENCY_RESOLVER: RoleSpec(
         about="decides each workflow's course: what is ready, retried, skipped, finished",
-        sections=("dependency_resolver",),
+        sections=("dependency_resolver", "workflow_limits"),
         live=("dependency_resolver.workflows", "dependency_resolver.tasks_per_event"),
         assembly=_assembly("dependency_resolver"),
     ),

@@ -21,18 +21,17 @@ from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import persistence as p
 from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.events.codec import dumps
+from gleitzeitd.machines.analysis import analyzed
 from gleitzeitd.machines.base import Ask, CancelAsk, Context, Effects, Note, Reply, caused
 from gleitzeitd.machines.feed import stamp_of
 from gleitzeitd.machines.follower import Follower
-from gleitzeitd.machines.parcels import parcels, value_problem, weight
+from gleitzeitd.machines.parcels import VALUE_SIZE, parcels, value_problem, weight
 from gleitzeitd.machines.submission import Submission, digest
 from gleitzeitd.model.change import NOT_THE_OWNER
 from gleitzeitd.model.course import Course
-from gleitzeitd.model.document import read
-from gleitzeitd.model.inputs import resolve_inputs
 from gleitzeitd.model.ledger import FeedStamp, ReadyTask, SkippedTask, TaskState, WorkflowState
-from gleitzeitd.model.method_check import method_problems
-from gleitzeitd.model.names import ComponentId, Role, Shard, TaskId, WorkflowId, is_identifier, shard_of
+from gleitzeitd.model.limits import LIMITS, WorkflowLimits
+from gleitzeitd.model.names import ComponentId, Role, Shard, TaskId, WorkflowId, shard_of
 from gleitzeitd.model.problem import Problem
 from gleitzeitd.model.protocol import Protocol, SchemaCheck
 from gleitzeitd.model.reference import PYTHON_SOURCE, substitute
@@ -63,6 +62,7 @@ class DependencyResolver(Follower):
     settings: Settings = field(default_factory=Settings)
     check: SchemaCheck = lambda schema, value: []
     """Validates JSON Schema; handed in, since this module knows no validator."""
+    limits: WorkflowLimits = LIMITS
     _courses: dict[WorkflowId, Course] = field(default_factory=dict)
     _submissions: dict[WorkflowId, Submission] = field(default_factory=dict)
     _touched: dict[WorkflowId, str | None] = field(default_factory=dict)  # in order, each with its cause
@@ -91,7 +91,7 @@ class DependencyResolver(Follower):
         if len(self._courses) >= self.settings.workflows and event.workflow_id not in self._courses:
             full = errors.StoreError(f"{len(self._courses)} workflows are unfinished: try again later")
             return [self._refusal(event.workflow_id, full, (), ctx.envelope)]
-        submission, problems = self._analyze(event, ctx.envelope)
+        submission, problems = analyzed(event, ctx.envelope, self._protocols, self.check, self.limits)
         if submission is None:
             found = f"{len(problems)} problem{'s' if len(problems) != 1 else ''} in the workflow"
             return [self._refusal(event.workflow_id, errors.WorkflowInvalid(found), problems, ctx.envelope)]
@@ -104,20 +104,6 @@ class DependencyResolver(Follower):
             epoch=self._epoch(event.workflow_id),
         )
         return [Ask(f"save/{event.workflow_id}", save)]
-
-    def _analyze(self, event: d.SubmitWorkflow, asker: Envelope) -> tuple[Submission | None, list[Problem]]:
-        if not is_identifier(event.workflow_id):
-            message = "workflow_id: letters, digits and _ . : @ - only, at most 200"
-            return None, [Problem(path=(), message=message)]
-        reading = read(event.workflow)
-        if reading.workflow is None:
-            return None, list(reading.problems)
-        inputs, problems = resolve_inputs(reading.workflow, event.inputs, self.check)
-        problems += method_problems(reading.workflow, self._protocols, self.check)
-        if problems:
-            return None, problems
-        warnings = list(reading.warnings)
-        return Submission(reading.workflow, inputs, asker.correlation_id, warnings, [asker]), []
 
     @staticmethod
     def _refusal(
@@ -312,6 +298,7 @@ class DependencyResolver(Follower):
                 task.parameters,
                 lambda name: course.inputs if name == INPUTS else course.results[TaskId(name)],
                 python_keys=PYTHON_SOURCE.get(task.protocol, ()),
+                room=VALUE_SIZE,
             )
             if unfit := value_problem(parameters, dumps(parameters)):
                 raise errors.ParameterInvalid(f"its parameters are {unfit}")

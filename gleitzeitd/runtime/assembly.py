@@ -79,6 +79,7 @@ def component_of(
 def dependency_resolver() -> Assembly:
     """The workflows' courses."""
     from gleitzeitd.machines.dependency_resolver import DependencyResolver, Settings
+    from gleitzeitd.model.limits import WorkflowLimits
     from gleitzeitd.providers.schema import problems
 
     def build(sections: Sections, me: Identity) -> Assembled:
@@ -86,11 +87,13 @@ def dependency_resolver() -> Assembly:
             component_id=me.component_id,
             settings=_section(sections, "dependency_resolver", Settings),
             check=problems,
+            limits=_section(sections, "workflow_limits", WorkflowLimits),
             incarnation=_incarnation(me),
         )
         return Assembled(machine=machine)
 
-    return Assembly(sections={"dependency_resolver": Settings}, build=build)
+    both = {"dependency_resolver": Settings, "workflow_limits": WorkflowLimits}
+    return Assembly(sections=both, build=build)
 
 
 def queue_manager() -> Assembly:
