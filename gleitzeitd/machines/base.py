@@ -7,13 +7,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar, cast
 
-from gleitzeitd.errors import ErrorInfo
+from gleitzeitd.errors import ErrorInfo, NotPermitted
 from gleitzeitd.events.base import Envelope, Event
 from gleitzeitd.events.hub import NoComponentsAvailable
 from gleitzeitd.machines.namespaces import refusal, trespass
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json
 from gleitzeitd.record import positional_record
+
+TRESPASSERS_NOTED = 1000
+"""Peers that asked for what is not of their namespace, of which the journal is told."""
 
 
 class Request:
@@ -180,6 +183,7 @@ class Machine:
 
     role: ClassVar[Role]
     component_id: ComponentId
+    _trespassers: frozenset[ComponentId] = frozenset()
 
     def start(self, now: float, at: str) -> Effects:
         """What to do first: once, when the process has a hub."""
@@ -188,11 +192,18 @@ class Machine:
     def handle(self, name: str, event: Event, ctx: Context) -> Effects:
         """Decide what follows from ``event``, delivered under ``name``."""
         if ctx.envelope.namespace is not None and (problem := trespass(event, ctx.envelope.namespace)):
-            fields: dict[str, Json] = {"event": event.name, "peer": ctx.envelope.source_component}
-            note = Note("warning", "an event was refused", {**fields, "error": problem})
-            return [note, Reply(refusal(event, problem), ctx.envelope)]
+            return [*self._note(event, problem, ctx), Reply(refusal(event, problem), ctx.envelope)]
         handler = cast("Callable[[Any, Context], Effects]", getattr(self, f"on_{name}"))
         return handler(event, ctx)
+
+    def _note(self, event: Event, problem: NotPermitted, ctx: Context) -> list[Note]:
+        """For the journal, once of each peer: whoever repeats himself does not fill it."""
+        peer = ctx.envelope.source_component
+        if peer in self._trespassers or len(self._trespassers) >= TRESPASSERS_NOTED:
+            return []
+        self._trespassers = self._trespassers | {peer}
+        fields: dict[str, Json] = {"event": event.name, "peer": peer, "error": problem}
+        return [Note("warning", "an event was refused", fields)]
 
     def call_finished(self, call_id: str, answer: Any, now: float, at: str) -> Effects:
         """Decide what follows from a finished call; ``answer`` may be an exception."""

@@ -25,10 +25,10 @@ def deliveries(
     plan = sender.plans.get(name)
     if plan is None:
         return None
-    stamp(envelope, sender, plan)
     found: list[Deliver] = []
     targets: list[ComponentId] = []
     try:
+        stamp(envelope, sender, plan)
         check_envelope(name, envelope)
         for step in plan:
             if step.to is To.HUB:

@@ -16,7 +16,7 @@ pings watch it.
 
 from __future__ import annotations
 
-from gleitzeitd.errors import GleitzeitError, NotPermitted
+from gleitzeitd.errors import GleitzeitError, LimitExceeded, NotPermitted
 from gleitzeitd.events import WIRE, Event, To, WireRange
 from gleitzeitd.events.codec import decode_body, envelope_from_plain
 from gleitzeitd.events.hub import (
@@ -45,7 +45,8 @@ from gleitzeitd.machines.hub_settings import Settings
 from gleitzeitd.machines.limits import COSTS, check_body
 from gleitzeitd.machines.members import Member, Members
 from gleitzeitd.machines.narrator import of_member
-from gleitzeitd.machines.permissions import PLANS, Plan, refusal
+from gleitzeitd.machines.permissions import Plan, refusal
+from gleitzeitd.machines.refusals import Refusals, culprit, offender
 from gleitzeitd.machines.registration import (
     Waiting,
     claimed,
@@ -63,7 +64,6 @@ CAPABILITIES = ("envelope", "batch", "bundle")
 """What the hub understands beyond single flat events."""
 
 _UNTRACED = frozenset({"heartbeat_response", "register_component"})
-_WARNINGS_PER_CONNECTION = 20
 
 
 class Hub(HubAnswers):
@@ -89,20 +89,21 @@ class Hub(HubAnswers):
         self.counts = Counts()
         self._trace = Trace(settings.trace_records)
         self._waiting: dict[str, Waiting] = {}
-        self._warned: dict[str, set[str]] = {}
+        self._refusals = Refusals(settings.refusals_per_minute, settings.refusal_pause)
         self._sender = ""  # connection of the event at hand
         self.spent = 0
         """What the events at hand count for; the runtime adds to it, and sets it back for each packet."""
         self._beat, self._beat_at = 0, ""
         self._beat_due = 0.0
         self._started = 0.0
+        self._clock = 0.0  # when the last heartbeat was sent: precise enough for what takes minutes
         self._leaving = False
 
     # -- connections
 
     def start(self, now: float, at: str) -> Effects:
         """The first heartbeat is due after one interval."""
-        self._started = now
+        self._started = self._clock = now
         return [self._next_beat(now)]
 
     def opened(self, connection: str, address: str) -> Effects:
@@ -153,7 +154,7 @@ class Hub(HubAnswers):
 
     def disconnected(self, connection: str, reason: str) -> Effects:
         """The connection has ended; nothing happens if it was cut before."""
-        self._warned.pop(connection, None)
+        self._refusals.forget(connection)
         if self._waiting.pop(connection, None) is not None:
             return [CancelTimer(_register_key(connection))]
         member = self.members.at(connection)
@@ -178,7 +179,7 @@ class Hub(HubAnswers):
         return [*self._gone(member, reason), self._disconnect(member.connection, reason)]
 
     def _disconnect(self, connection: str, reason: str) -> Disconnect:
-        self._warned.pop(connection, None)
+        self._refusals.forget(connection)
         return Disconnect(connection, reason)
 
     def timer_expired(self, key: str, now: float, at: str) -> Effects:
@@ -200,6 +201,7 @@ class Hub(HubAnswers):
         return SetTimer("beat", self.settings.heartbeat_interval)
 
     def _heartbeat(self, now: float, at: str) -> Effects:
+        self._clock = now
         late = now - self._beat_due
         if late > self.settings.heartbeat_interval:
             # The hub itself was stopped: what has come meanwhile is not read yet, and proves nothing.
@@ -240,8 +242,8 @@ class Hub(HubAnswers):
         plan = member.plans.get(name)
         if plan is None:
             return self.refuse(connection, name, refusal(name, member.role, member.grant), envelope)
-        stamp(envelope, member, plan)
         try:
+            stamp(envelope, member, plan)
             check_envelope(name, envelope)
             return self._route(member, name, plan, envelope, body, now, at)
         except GleitzeitError as problem:
@@ -290,20 +292,28 @@ class Hub(HubAnswers):
     ) -> Effects:
         """Tell a connection that its event goes nowhere; the journal hears of each cause once."""
         self.counts.refused[problem.name] += 1
-        effects: Effects = []
-        warned = self._warned.setdefault(connection, set())
-        cause = f"{problem.name} {name}" if (name, Role.CLIENT) in PLANS else problem.name
-        if cause not in warned and len(warned) < _WARNINGS_PER_CONNECTION:
-            warned.add(cause)
-            member = self.members.at(connection)
-            fields: dict[str, Json] = {
-                "event": name[:100],
-                "peer": "" if member is None else member.component_id,
-                "error": problem,
-            }
-            effects.append(Note("warning", "an event was refused", fields))
+        one = self._waiting.get(connection) or self.members.at(connection)
         refused = EventRefused(event=name[:100], error=problem.info())
-        return [*effects, self._answer(connection, refused, envelope)]
+        notes = self._refusals.note(connection, name, problem, one)
+        effects: Effects = [*notes, self._answer(connection, refused, envelope)]
+        if one is not None and self._refusals.counts_against(problem, one):
+            too_many = self._refusals.blame(offender(one), self._clock)
+            effects += [] if too_many is None else self._turned_out(connection, one, too_many)
+        return effects
+
+    def rejected(self, connection: str, problem: GleitzeitError) -> Effects:
+        """A token was not accepted, or does not allow what the connection says of itself."""
+        self.counts.refused[problem.name] += 1
+        waiting = self._waiting.get(connection)
+        if waiting is None:
+            return []
+        who = offender(None, waiting.address)
+        self._refusals.blame(who, self._clock)
+        if self._refusals.kept_away(who, self._clock) is None:
+            return []
+        self.counts.refused["kept away"] += 1
+        del self._waiting[connection]
+        return [CancelTimer(_register_key(connection)), self._disconnect(connection, "kept away")]
 
     def _answer(self, connection: str, event: Event, envelope: dict[str, Json]) -> Send:
         member = self.members.at(connection)
@@ -363,9 +373,17 @@ class Hub(HubAnswers):
         connection = self._sender
         waiting, member = self._waiting.get(connection), self.members.at(connection)
         before = self.members.named(event.component_id)
-        problem = registration_problem(event, self.component_id, waiting or member, before, self.wire)
+        one = waiting or member
+        assert one is not None, connection
+        assert one.grant is not None, connection
+        who = culprit(one.grant, event.component_type, event.component_id, one.address)
+        if (away := self._refusals.kept_away(who, self._clock)) is not None:
+            self.counts.refused["kept away"] += 1
+            return self._turned_out(connection, one, away, ctx)
+        problem = registration_problem(event, self.component_id, one, before, self.wire)
         if problem is not None:
-            return self._registration_refused(connection, problem, ctx)
+            self._refusals.blame(who, self._clock)
+            return self._turned_out(connection, one, problem, ctx)
         effects: Effects = []
         if before is not None and before is not member:
             effects += self._replaced(before, event.epoch)
@@ -394,11 +412,6 @@ class Hub(HubAnswers):
         )
         return [*effects, answer]
 
-    def _registration_refused(self, connection: str, problem: NotPermitted, ctx: Context) -> Effects:
-        one = self._waiting.get(connection) or self.members.at(connection)
-        assert one is not None, connection
-        return self._turned_out(connection, one, problem, ctx)
-
     def _turned_out(
         self, connection: str, one: Waiting | Member, problem: GleitzeitError, ctx: Context | None = None
     ) -> Effects:
@@ -412,7 +425,8 @@ class Hub(HubAnswers):
             correlation_id=None if ctx is None else ctx.envelope.correlation_id,
             causation_id=None if ctx is None else ctx.envelope.message_id,
         )
-        effects: Effects = [Note("warning", message, fields), answer]
+        quiet = ctx is not None and isinstance(problem, LimitExceeded)  # it was noted when it was cut
+        effects: Effects = [answer] if quiet else [Note("warning", message, fields), answer]
         if self._waiting.pop(connection, None) is not None:
             effects.append(CancelTimer(_register_key(connection)))
         member = self.members.at(connection)

@@ -25,6 +25,7 @@ from gleitzeitd.machines.clocks import clock_offset
 from gleitzeitd.machines.hub_settings import Settings
 from gleitzeitd.machines.limits import check_topics
 from gleitzeitd.machines.members import Member, Members
+from gleitzeitd.machines.namespaces import check_trace, check_watching, without_names
 from gleitzeitd.machines.registration import shards_of
 from gleitzeitd.machines.trace import Trace
 from gleitzeitd.model.names import Role
@@ -92,7 +93,8 @@ class HubAnswers(Machine):
             metrics={**self.metrics, **self.figures()},
         )
         others = sorted(self.members, key=lambda member: (member.role, member.component_id))
-        components = [itself, *(member.info(ctx.now) for member in others)]
+        shown = [itself, *(member.info(ctx.now) for member in others)]
+        components = shown if self._member().namespace is None else [without_names(each) for each in shown]
         return [self._reply(ComponentList(components=components, insecure=self.insecure), ctx)]
 
     def on_subscribe(self, event: Subscribe, ctx: Context) -> Effects:
@@ -101,6 +103,7 @@ class HubAnswers(Machine):
         wanted = len(member.topics.union(event.topics))
         everybody = self.members.watched + wanted - len(member.topics)
         check_topics(event.topics, wanted, everybody, self.settings)
+        check_watching(event.topics, member.namespace)
         self.members.watch(member, event.topics)
         return [self._reply(Subscribed(topics=sorted(member.topics)), ctx)]
 
@@ -110,6 +113,7 @@ class HubAnswers(Machine):
         return [self._reply(Subscribed(topics=sorted(member.topics)), ctx)]
 
     def on_query_trace(self, event: QueryTrace, ctx: Context) -> Effects:
+        check_trace(event, self._member().namespace)
         found = self._trace.find(event)
         self.spent += len(found.records)
         return [self._reply(found, ctx)]

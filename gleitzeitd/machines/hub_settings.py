@@ -84,6 +84,13 @@ class Settings:
     """The same for all connections together; the refusal says when to try again."""
     topic_characters: int = bounded(512, least=64, most=10_000, unit="characters")
     """A topic's length; a longer one is refused."""
+    refusals_per_minute: int = bounded(120, least=10, most=100_000)
+    """Events and registrations of one client or component that are refused within a minute; at one more its
+    connection is cut, and it is kept away. Of those whose token is not accepted, all from one address count
+    together, and others from there are not kept away with them."""
+    refusal_pause: float = bounded(30.0, above=0, most=3600, unit="seconds")
+    """For how long. Registrations are refused meanwhile with RESOURCE_LIMIT_EXCEEDED (-25010), and
+    connections without a good token are cut without an answer."""
     trace_records: int = bounded(10_000, least=1, most=1_000_000)
     """Routed events that ``gleitzeit trace`` can look back on."""
     ping_interval: float = bounded(5.0, above=0, most=60, unit="seconds")

@@ -6,6 +6,7 @@ from gleitzeitd.errors import MalformedEvent, NotPermitted
 from gleitzeitd.events import To
 from gleitzeitd.events.hub import NoComponentsAvailable
 from gleitzeitd.machines.members import Member, Members
+from gleitzeitd.machines.namespaces import check_topic
 from gleitzeitd.machines.permissions import Plan, Step
 from gleitzeitd.model.names import SHARDS, ComponentId
 from gleitzeitd.plain import Json
@@ -16,13 +17,17 @@ _KEYS_LIMIT = 32  # keys of an envelope, those of newer senders among them
 
 
 def stamp(envelope: dict[str, Json], sender: Member, plan: Plan) -> None:
-    """Write what only the hub may say, over whatever the sender has said."""
+    """Write what only the hub may say, over whatever the sender has said.
+
+    Raises:
+        NotPermitted: the sender says itself that the event is about a workflow outside of its namespace.
+    """
     envelope["_source_component"] = sender.component_id
     for key in _STAMPS:
-        if key in envelope:
-            del envelope[key]
+        envelope.pop(key, None)
     if sender.namespace is not None:
         envelope["_namespace"] = sender.namespace
+        check_topic(envelope.get("_topic"), sender.namespace)
     if plan[0].stamped:
         envelope["_source_role"] = sender.role.value
 

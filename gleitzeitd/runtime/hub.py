@@ -240,7 +240,7 @@ class HubServer:
             component_id, role = said.get("component_id"), said.get("component_type")
             self._perform(self.hub.connected(connection.number, component_id, role, grant))
         except GleitzeitError as problem:
-            self.hub.counts.refused[problem.name] += 1
+            self._perform(self.hub.rejected(connection.number, problem))
             self._warnings.give("a connection was refused", connection.address, problem)
             asyncio.get_running_loop().call_later(0.2, connection.abort)  # after the refusal is sent
             raise Refused(
