@@ -119,7 +119,7 @@ def _daemon(plan: Plan, parts: list[Part]) -> Daemon:
         from gleitzeitd.runtime.hub_daemon import HubDaemon
 
         gate = gate_for(part.loaded.settings["security"], plan.environment)
-        return HubDaemon(part.loaded.settings["hub"], gate)
+        return HubDaemon(part.loaded.settings["hub"], gate, plan.credentials(part))
     token = plan.token(part)
     from gleitzeitd.runtime.assembly import component_of
     from gleitzeitd.runtime.component_daemon import ComponentDaemon
@@ -131,9 +131,11 @@ def _daemon(plan: Plan, parts: list[Part]) -> Daemon:
     journal.identify(me.component_id)
     built = part.assembly.build(part.loaded.settings, me)
     token_file = part.loaded.settings["security"].token_file
+    trust = plan.trust(part)
     return ComponentDaemon(
-        component_of(built, me, hub_urls=link.hub_urls, token=token, settings=link),
+        component_of(built, me, hub_urls=link.hub_urls, token=token, settings=link, trust=trust),
         built.machine,
+        trust,
         drain_seconds=link.shutdown_seconds,
         # Not the credential and the variable, which are those of the start.
         find_token=lambda: find_token(token_file, {}),
@@ -157,6 +159,7 @@ def _embedded(plan: Plan, parts: list[Part]) -> Daemon:
         gate=gate_for(parts[0].loaded.settings["security"], plan.environment, alone=True),
         parts=inside,
         link=replace(link, component_id=""),
+        credentials=plan.credentials(parts[0]),
     )
     return EmbeddedDaemon(system)
 
@@ -176,6 +179,7 @@ class _Reload:
             log.error("the configuration is wrong and was not read again", extra={"error": problem})
             return
         journal.set_level(parts[0].loaded.settings["log"].level)
+        self._daemon.read_certificates()
         values = _values(parts)
         changed = sorted(key for key, value in values.items() if value != self._in_force.get(key))
         applied = [key for key in changed if key.endswith("log.level")] + self._adjust(parts, changed)

@@ -12,16 +12,11 @@ workflow that was submitted goes on without it.
 from __future__ import annotations
 
 import asyncio
-import secrets
-import socket
-import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from os import getpid
 from types import TracebackType
 from typing import TypeVar
 
-from gleitzeitd import __version__
 from gleitzeitd.errors import (
     AnswerTimeout,
     GleitzeitError,
@@ -40,9 +35,8 @@ from gleitzeitd.machines.base import Effects
 from gleitzeitd.machines.client import Client as ClientMachine
 from gleitzeitd.machines.client import Published
 from gleitzeitd.machines.feed import read_entry
-from gleitzeitd.machines.link import Identity
 from gleitzeitd.model.ledger import OutputChunk, Verdict
-from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId
+from gleitzeitd.model.names import ComponentId, TaskId, WorkflowId
 from gleitzeitd.model.report import (
     Blocking,
     TaskReport,
@@ -57,8 +51,10 @@ from gleitzeitd.plain import Json, from_plain
 from gleitzeitd.runtime.component import Component
 from gleitzeitd.runtime.connection import LinkSettings
 from gleitzeitd.runtime.conversation import Desk, Stream, as_exception
+from gleitzeitd.runtime.identity import client_identity
 from gleitzeitd.runtime.submission import Source, Submitted, checked, id_for, new_workflow_id
 from gleitzeitd.runtime.tasks import Tasks
+from gleitzeitd.runtime.tls import Trust, trust_in
 
 __all__ = [
     "Blocking",
@@ -67,9 +63,11 @@ __all__ = [
     "Submitted",
     "TaskReport",
     "TaskResult",
+    "Trust",
     "WorkflowReport",
     "WorkflowResult",
     "new_workflow_id",
+    "trust_in",
 ]
 
 DEFAULT_HUB = "http://localhost:8000"
@@ -101,22 +99,17 @@ class Client:
         timeout: float = ANSWER_SECONDS,
         connect_timeout: float = CONNECT_SECONDS,
         on_waiting: Callable[[str], None] | None = None,
+        trust: Trust | None = None,
     ) -> None:
-        """``timeout`` is a request's, in seconds. ``on_waiting`` is told why an answer takes long."""
+        """``timeout`` is a request's, in seconds. ``on_waiting`` is told why an answer takes long. ``trust``
+        is for hubs that speak TLS: ``trust_in(ca="ca.pem")``; without it, this host has to know their CA.
+        """
         self.hub_urls = [hub_urls] if isinstance(hub_urls, str) else list(hub_urls)
         self.timeout = timeout
         self._connect_timeout = connect_timeout
         self._desk = Desk(on_waiting, self._silence)
-        component_id = ComponentId(f"{name}-{secrets.token_hex(4)}")
-        self._machine = ClientMachine(component_id)
-        identity = Identity(
-            component_id=component_id,
-            role=Role.CLIENT,
-            epoch=int(time.time()),
-            version=__version__,
-            hostname=socket.gethostname(),
-            process_id=getpid(),
-        )
+        identity = client_identity(name)
+        self._machine = ClientMachine(identity.component_id)
         self._component = Component(
             self._machine,
             identity,
@@ -124,6 +117,7 @@ class Client:
             token=token,
             performer=self._desk,
             settings=LinkSettings(shutdown_seconds=CLOSE_SECONDS),
+            trust=trust,
         )
         self._tasks = Tasks()
         self._running: asyncio.Task[None] | None = None
@@ -135,7 +129,7 @@ class Client:
         """Connect.
 
         Raises:
-            HubUnreachable: no hub of these URLs answers in time.
+            HubUnreachable: no hub of these URLs answers in time; TlsFailed if that is a matter of TLS.
             NotAuthenticated: the hub does not accept the token.
         """
         try:

@@ -21,6 +21,7 @@ from gleitzeitd.runtime.state import database_for
 
 if TYPE_CHECKING:
     from gleitzeitd.runtime.assembly import Assembly
+    from gleitzeitd.runtime.tls import Credentials, Trust
 
 ALL, KEYGEN = "all", "keygen"
 DATABASE = "sqlite.path"
@@ -218,6 +219,7 @@ class Plan:
         from gleitzeitd.runtime.gate import gate_for
         from gleitzeitd.runtime.hub_address import check_exposure
         from gleitzeitd.runtime.identity import make_identity
+        from gleitzeitd.runtime.tls import hides_credentials
 
         lines = []
         for part in parts:
@@ -226,7 +228,11 @@ class Plan:
                 security = part.loaded.settings["security"]
                 gate_for(security, self.environment)
                 check_exposure(part.loaded.settings["hub"].host, [], insecure=security.insecure)
+                if not hides_credentials(self.environment):
+                    self.credentials(part)
             else:
+                if not hides_credentials(self.environment):
+                    self.trust(part)
                 component_id = part.loaded.settings["connection"].component_id
                 built = part.assembly.build(part.loaded.settings, make_identity(part.role, component_id))
                 if built.about:
@@ -236,6 +242,22 @@ class Plan:
     def token(self, part: Part) -> str | None:
         """Raises ConfigError."""
         return find_token(part.loaded.settings["security"].token_file, self.environment)
+
+    def credentials(self, part: Part) -> Credentials | None:
+        """The certificate of a hub, if it has one. Raises ConfigError."""
+        from gleitzeitd.runtime.hub_tls import credentials_of
+
+        settings = part.loaded.settings
+        return credentials_of(settings["hub"], settings["security"], self.environment)
+
+    def trust(self, part: Part) -> Trust:
+        """What a component takes hubs' certificates by. Raises ConfigError."""
+        from gleitzeitd.runtime.tls import Trust
+
+        made = Trust(part.loaded.settings["security"], self.environment)
+        for url in part.loaded.settings["connection"].hub_urls:
+            made.context(url)
+        return made
 
 
 def parts_of(arguments: Sequence[str], environment: Mapping[str, str]) -> list[Part]:

@@ -310,5 +310,8 @@ def _ends(certificate: x509.Certificate) -> datetime:
 
 def _utc(certificate: x509.Certificate, name: str) -> datetime:
     # Releases before 42 have only the names without the time zone, and later ones warn of them.
-    found = getattr(certificate, f"{name}_utc", None)
-    return found if found is not None else getattr(certificate, name).replace(tzinfo=UTC)
+    found: datetime | None = getattr(certificate, f"{name}_utc", None)
+    if found is not None:
+        return found
+    without_zone: datetime = getattr(certificate, name)
+    return without_zone.replace(tzinfo=UTC)

@@ -72,6 +72,7 @@ async def connected(options: Options, *, works: bool) -> AsyncIterator[Session]:
             "cli",
             connect_timeout=CONNECT_SECONDS,
             on_waiting=_waiting(options),
+            trust=options.trust(),
         ) as client:
             yield Session(client, options, embedded=False)
         return

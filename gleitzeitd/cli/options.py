@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -22,7 +22,12 @@ from gleitzeitd.errors import ConfigError
 from gleitzeitd.plain import Json
 from gleitzeitd.runtime.security import TOKEN_FILE, read_token, why_unreadable
 
-CONFIG_FILES = (Path("/etc/gleitzeit/cli.toml"), Path("/etc/gleitzeit/gleitzeit.toml"))
+if TYPE_CHECKING:
+    from gleitzeitd.runtime.tls import Trust
+
+JOINED = Path("/etc/gleitzeit/joined.toml")
+"""What ``gleitzeit join`` has written for the command itself."""
+CONFIG_FILES = (Path("/etc/gleitzeit/cli.toml"), Path("/etc/gleitzeit/gleitzeit.toml"), JOINED)
 HUB_OF_THIS_HOST = "http://localhost:8000"
 """Where it is, if the host has a token, and nothing says otherwise."""
 
@@ -51,6 +56,7 @@ class Options:
     hub_urls: list[str] = field(default_factory=list)
     token: str | None = None
     token_file: str | None = None
+    ca_file: str | None = None
     as_json: bool = False
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     config_files: tuple[Path, ...] = CONFIG_FILES
@@ -102,9 +108,27 @@ class Options:
             return None
         raise ConfigError(why)
 
-    def _configured(self, key: str) -> Json:
+    def trust(self) -> Trust:
+        """What hubs' certificates are taken by, and which one we show if we are asked.
+
+        Raises:
+            ConfigError: a configuration file cannot be understood.
+        """
+        from gleitzeitd.runtime.tls import trust_in
+
+        names = ("certificate_file", "key_file", "ca_file")
+        said = {
+            name: self.environment.get(f"GLEITZEIT_SECURITY_{name.upper()}")
+            or str(self._configured(name, "security") or "")
+            for name in names
+        }
+        if said["certificate_file"] and not os.access(said["key_file"] or said["certificate_file"], os.R_OK):
+            said["certificate_file"] = said["key_file"] = ""  # not ours to show; the hub says if it wants one
+        return trust_in(said["certificate_file"], said["key_file"], self.ca_file or said["ca_file"])
+
+    def _configured(self, key: str, section: str = "connection") -> Json:
         for file in self.config_files:
-            value = _connection(file).get(key)
+            value = _section(file, section).get(key)
             if value:
                 return value
         return None
@@ -161,17 +185,17 @@ def _addresses(where: str, urls: list[Json]) -> list[str]:
     return urls
 
 
-def _connection(file: Path) -> dict[str, Json]:
+def _section(file: Path, name: str) -> dict[str, Json]:
     try:
         text = file.read_text(encoding="utf-8")
     except OSError:
         return {}  # Most users cannot read the daemons' configuration, and need not.
     try:
-        section = tomllib.loads(text).get("connection", {})
+        section = tomllib.loads(text).get(name, {})
     except tomllib.TOMLDecodeError as problem:
         raise ConfigError(f"{file}: {problem}") from problem
     if not isinstance(section, dict):
-        raise ConfigError(f"{file}: connection: expected a table")
+        raise ConfigError(f"{file}: {name}: expected a table")
     return section
 
 
@@ -198,7 +222,7 @@ def json_option(function: F) -> F:
 
 
 def connection_options(function: F) -> F:
-    """``--hub``, ``--token``, ``--token-file``, ``--json``."""
+    """``--hub``, ``--token``, ``--token-file``, ``--ca-file``, ``--json``."""
     decorators = [
         click.option(
             "--hub",
@@ -222,6 +246,13 @@ def connection_options(function: F) -> F:
             expose_value=False,
             callback=_keep("token_file"),
             help="A file that holds the token.",
+        ),
+        click.option(
+            "--ca-file",
+            metavar="FILE",
+            expose_value=False,
+            callback=_keep("ca_file"),
+            help="The CA (PEM) of a hub that speaks TLS, if this host does not know it.",
         ),
     ]
     function = json_option(function)

@@ -19,6 +19,7 @@ from gleitzeitd.runtime.performer import Performer
 
 if TYPE_CHECKING:
     from gleitzeitd.runtime.component import Component
+    from gleitzeitd.runtime.tls import Trust
 
 S = TypeVar("S")
 Sections = Mapping[str, Any]
@@ -58,8 +59,9 @@ def component_of(
     hub_urls: list[str],
     token: str | None,
     settings: LinkSettings,
+    trust: Trust | None = None,
 ) -> Component:
-    """A component, ready to run."""
+    """A component, ready to run. ``trust`` is for hubs that speak TLS."""
     # Here, since whoever only checks settings needs no Socket.IO, which is half of a process's start.
     from gleitzeitd.runtime.component import Component
 
@@ -70,6 +72,7 @@ def component_of(
         token=token,
         performer=assembled.performer,
         settings=settings,
+        trust=trust,
     )
     if assembled.attach is not None:
         assembled.attach(component.perform)

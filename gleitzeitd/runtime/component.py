@@ -49,7 +49,7 @@ from gleitzeitd.runtime.performer import Performer
 from gleitzeitd.runtime.refusals import refused_as
 from gleitzeitd.runtime.socketio_client import SocketIo
 from gleitzeitd.runtime.tasks import Tasks
-from gleitzeitd.runtime.tls import Trust, given
+from gleitzeitd.runtime.tls import Trust, trust_in
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class Component:
         if token is not None:
             self.show_token(token)
         self._able_since: float | None = None
-        seconds, trusted = self._settings.connect_seconds, trust or given()
+        seconds, trusted = self._settings.connect_seconds, trust or trust_in()
         self._hubs = [
             HubLink(
                 url,

@@ -12,6 +12,7 @@ from gleitzeitd.errors import ConfigError
 from gleitzeitd.runtime.component import Component
 from gleitzeitd.runtime.daemon import STOP_SECONDS
 from gleitzeitd.runtime.tasks import Tasks
+from gleitzeitd.runtime.tls import Trust
 
 LOOKING_SECONDS = 1.0
 """After so long without a hub a component is ready nevertheless: it does all it can, and says so in its
@@ -27,6 +28,7 @@ class ComponentDaemon:
         self,
         component: Component,
         machine: Any,
+        trust: Trust | None = None,
         *,
         drain_seconds: float,
         find_token: Callable[[], str | None],
@@ -34,6 +36,7 @@ class ComponentDaemon:
         """``find_token`` is asked again while no hub accepts us; it may raise ConfigError."""
         self._component = component
         self._machine = machine
+        self._trust = trust
         self._drain_seconds = drain_seconds
         self._find_token = find_token
 
@@ -50,6 +53,10 @@ class ComponentDaemon:
 
     def stop_seconds(self) -> float:
         return self._drain_seconds + STOP_SECONDS
+
+    def read_certificates(self) -> None:
+        if self._trust is not None:
+            self._trust.read_again()
 
     def adjust(self, key: str, value: Any) -> None:
         self._machine.settings = replace(self._machine.settings, **{key: value})

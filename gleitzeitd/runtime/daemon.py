@@ -46,6 +46,9 @@ class Daemon(Protocol):
     def stop_seconds(self) -> float:
         """How long an orderly end may take."""
 
+    def read_certificates(self) -> None:
+        """Look at their files again; connections that exist stay as they are."""
+
     def adjust(self, key: str, value: Any) -> None:
         """Give a setting of the machine another value, from now on."""
 

@@ -27,6 +27,7 @@ from gleitzeitd.runtime.gate import Gate
 from gleitzeitd.runtime.hub import HubServer
 from gleitzeitd.runtime.identity import make_identity
 from gleitzeitd.runtime.tasks import Tasks
+from gleitzeitd.runtime.tls import Credentials
 from gleitzeitd.runtime.tokens import KeyRing
 
 log = logging.getLogger(__name__)
@@ -111,12 +112,15 @@ class Embedded:
         works: bool = True,
         parts: Sequence[Part] | None = None,
         link: LinkSettings | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         """Without ``hub`` it listens on a free port of 127.0.0.1. Without ``gate`` its keys are new, and are
         nowhere but in memory.
 
-        ``parts`` stands for those that ``database`` and ``works`` would give.
+        ``parts`` stands for those that ``database`` and ``works`` would give. With ``credentials`` the hub
+        speaks TLS to whoever is not of this process.
         """
+        self._credentials = credentials
         gate = gate or Gate.by_keys(KeyRing.make())
         self.token = gate.own_token(full_grant("this process"))
         """With which one may do everything here; None: it takes none."""
@@ -124,7 +128,12 @@ class Embedded:
         self._parts = list(parts) if parts is not None else default_parts(database, works=works)
         self._link = link or LinkSettings(shutdown_seconds=5.0)
         self._server = HubServer(
-            hub or HubSettings(port=0), gate=gate, version=__version__, sample=health.sample
+            hub or HubSettings(port=0),
+            gate=gate,
+            version=__version__,
+            sample=health.sample,
+            credentials=credentials,
+            is_embedded=True,
         )
         self._tasks = Tasks()
         self._running: list[tuple[Component, asyncio.Task[GleitzeitError | None]]] = []
@@ -160,9 +169,10 @@ class Embedded:
 
     async def _start_all(self) -> None:
         await self._server.start()
-        host = self._server.settings.host
+        # What goes from one part to another does not leave the process's host, and takes no TLS.
+        host = "127.0.0.1" if self._credentials is not None else self._server.settings.host
         host = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host  # noqa: S104 - not bound here
-        self.hub_url = f"http://{f'[{host}]' if ':' in host else host}:{self._server.port}"
+        self.hub_url = f"http://{f'[{host}]' if ':' in host else host}:{self._server.inner_port}"
         for part in self._parts:
             self._start(part)
         while not self.is_ready():
@@ -179,6 +189,11 @@ class Embedded:
     ) -> None:
         """Stop; the engine first, the hub last."""
         await self.stop()
+
+    def read_certificates(self) -> None:
+        """Look at the hub's again."""
+        if self._credentials is not None:
+            self._credentials.read_again()
 
     def is_ready(self) -> bool:
         """Whether everybody is there, and every shard has its owners."""

@@ -58,5 +58,8 @@ class EmbeddedDaemon:
     def stop_seconds(self) -> float:
         return 2 * STOP_SECONDS
 
+    def read_certificates(self) -> None:
+        self._system.read_certificates()
+
     def adjust(self, key: str, value: Any) -> None:
         raise AssertionError("the parts of the whole are not adjusted")

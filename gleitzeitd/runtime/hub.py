@@ -78,12 +78,14 @@ class HubServer:
         version: str = "",
         sample: Callable[[], dict[str, Json]] | None = None,
         credentials: Credentials | None = None,
+        is_embedded: bool = False,
     ) -> None:
         """``gate`` decides who is let in.
 
         ``sample`` gives the process's own figures for ``list_components``; it is called every 10 s.
-        With ``credentials`` it speaks TLS, and only that.
+        With ``credentials`` it speaks TLS, and only that; if it is embedded, to all but its own process.
         """
+        self._is_embedded = is_embedded
         self.credentials = credentials
         self.settings = settings
         self.hub = Hub(component_id, settings, version=version)
@@ -140,6 +142,11 @@ class HubServer:
         assert self._listening, "not started"
         return int(self._listening[0].sockets[0].getsockname()[1])
 
+    @property
+    def inner_port(self) -> int:
+        """That for the hub's own process, on loopback."""
+        return int(self._listening[-1].sockets[0].getsockname()[1])
+
     async def start(self) -> None:
         """Listen, on systemd's sockets if there are any.
 
@@ -176,7 +183,9 @@ class HubServer:
         if self.credentials is not None:
             counts, tasks = self.hub.counts, self.tasks
             now = partial(getattr, self.hub, "settings")
-            return [listen_with_tls(self.credentials, now, counts, tasks, protocol, sockets, _BACKLOG)]
+            outside = listen_with_tls(self.credentials, now, counts, tasks, protocol, sockets, _BACKLOG)
+            inside = [await loop.create_server(protocol, "127.0.0.1", 0)] if self._is_embedded else []
+            return [outside, *inside]
         if sockets:
             return [await loop.create_server(protocol, sock=each, backlog=_BACKLOG) for each in sockets]
         return [await loop.create_server(protocol, settings.host, settings.port, backlog=_BACKLOG)]

@@ -15,13 +15,18 @@ from gleitzeitd.runtime.gate import Gate
 from gleitzeitd.runtime.hub import HubServer
 from gleitzeitd.runtime.hub_http import NEEDED
 from gleitzeitd.runtime.tasks import Tasks
+from gleitzeitd.runtime.tls import Credentials
 
 
 class HubDaemon:
     """A hub; it is ready when it listens."""
 
-    def __init__(self, settings: HubSettings, gate: Gate) -> None:
-        self._server = HubServer(settings, gate=gate, version=__version__, sample=health.sample)
+    def __init__(self, settings: HubSettings, gate: Gate, credentials: Credentials | None = None) -> None:
+        """With ``credentials`` it speaks TLS."""
+        self._credentials = credentials
+        self._server = HubServer(
+            settings, gate=gate, version=__version__, sample=health.sample, credentials=credentials
+        )
         self._stopping = asyncio.Event()
         self._listens = False
 
@@ -42,6 +47,10 @@ class HubDaemon:
 
     def stop_seconds(self) -> float:
         return STOP_SECONDS
+
+    def read_certificates(self) -> None:
+        if self._credentials is not None:
+            self._credentials.read_again()
 
     def adjust(self, key: str, value: Any) -> None:
         self._server.hub.settings = replace(self._server.hub.settings, **{key: value})
@@ -64,7 +73,7 @@ def hub_status(server: HubServer) -> str:
         f"{counted(len(members), 'components')} on {counted(hosts, 'hosts')}",
         f"{counted(total('workflows'), 'workflows')}, {total('waiting')} queued, "
         f"{total('blocked_workflows')} blocked",
-        f"listening on {', '.join(server.addresses)}",
+        f"listening on {', '.join(server.addresses)}{' with TLS' if server.credentials else ''}",
     ]
     if missing := [role.file_name for role in NEEDED if not connected[role]]:
         parts.insert(0, f"no {', no '.join(missing)}")

@@ -52,6 +52,18 @@ def make_identity(role: Role, component_id: str = "", *, label: str = "", unit: 
     )
 
 
+def client_identity(name: str) -> Identity:
+    """That of a client which its user calls so."""
+    return Identity(
+        component_id=ComponentId(f"{name}-{secrets.token_hex(4)}"),
+        role=Role.CLIENT,
+        epoch=int(time.time()),
+        version=__version__,
+        hostname=socket.gethostname(),
+        process_id=os.getpid(),
+    )
+
+
 def own_unit(environment: Mapping[str, str], control_group: Path = Path("/proc/self/cgroup")) -> str:
     """The unit of systemd whose main process this is, without its suffix; empty if it is none's.
 

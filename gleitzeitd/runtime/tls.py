@@ -74,6 +74,12 @@ def _credential(name: str, environment: Mapping[str, str]) -> Path | None:
         return None
 
 
+def hides_credentials(environment: Mapping[str, str]) -> bool:
+    """Whether systemd has handed over credentials that we may not look into, as commands of ExecReload=."""
+    directory = environment.get("CREDENTIALS_DIRECTORY", "")
+    return bool(directory) and not os.access(directory, os.R_OK | os.X_OK)
+
+
 def _readable(path: Path | None) -> bool:
     return path is not None and os.access(path, os.R_OK)
 
@@ -221,10 +227,8 @@ class Trust:
             report(self.files)
         return self._context
 
-    def read_again(self, settings: SecuritySettings | None = None) -> None:
+    def read_again(self) -> None:
         """Use what is in the files now, from the next connection on; say what is wrong with them."""
-        if settings is not None:
-            self._settings = settings
         before, had = self.files, self._context
         self.files = find_files(self._settings, self._environment, again=True)
         self._context = None
@@ -260,10 +264,8 @@ class Credentials:
         """The file of the CA, as it is now; None if there is none."""
         return None if self.files.ca is None else _read(self.files.ca, "certificate")
 
-    def read_again(self, settings: SecuritySettings | None = None) -> None:
+    def read_again(self) -> None:
         """New connections get what is in the files now; if that cannot be used, what they got before."""
-        if settings is not None:
-            self._settings = settings
         files = find_files(self._settings, self._environment, again=True)
         try:
             self.context = server_context(files, self._ask, self._kind)
@@ -284,7 +286,7 @@ def is_secure(url: str) -> bool:
     return url.partition("://")[0] in ("https", "wss")
 
 
-def given(certificate: str = "", key: str = "", ca: str = "") -> Trust:
+def trust_in(certificate: str = "", key: str = "", ca: str = "") -> Trust:
     """Of somebody who names the files himself."""
     settings = replace(SecuritySettings(), certificate_file=certificate, key_file=key, ca_file=ca)
     return Trust(settings, {})
