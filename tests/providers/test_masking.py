@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gleitzeitd.providers.masking import MASK, Masker, forms_of
+from gleitzeitd.providers.masking import MASK, Masker, patterns_of
 
 SECRET = "pa$$w0rd/with \"quotes\" & 'ümlaut'\\"
 VALUES = st.text("abAB=/+\"'\\ \n%ü", min_size=4, max_size=12)
@@ -27,6 +27,12 @@ def _fed(masker: Masker, pieces: list[str]) -> str:
     stream.end()
     assert "" not in out
     return "".join(out)
+
+
+def _written(value: str, data: st.DataObject) -> str:
+    """The value in one of its patterns, each character in any of its ways."""
+    pattern = data.draw(st.sampled_from(sorted(patterns_of(value))))
+    return "".join(data.draw(st.sampled_from(ways)) for ways in pattern)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +65,17 @@ def test_a_value_is_masked_in_every_form(form: str) -> None:
     assert len(masked) <= len("before *** after") + 2
 
 
+@given(st.data())
+def test_each_character_can_be_written_in_its_own_way(data: st.DataObject) -> None:
+    masked = Masker([SECRET]).text(f"<{_written(SECRET, data)}>")
+    assert masked == f"<{MASK}>"
+
+
+def test_many_ways_to_read_a_text_take_no_longer() -> None:
+    masker = Masker(['\\"' * 30 + "x"])
+    assert masker.text("\\" * 5000 + '"' + '\\"' * 2000) != ""
+
+
 @given(st.binary(max_size=5), st.binary(max_size=5))
 def test_base64_of_a_longer_text_is_masked_but_for_its_edges(before: bytes, after: bytes) -> None:
     encoded = base64.b64encode(before + SECRET.encode() + after).decode()
@@ -69,7 +86,7 @@ def test_base64_of_a_longer_text_is_masked_but_for_its_edges(before: bytes, afte
 
 @given(VALUES, AROUND, AROUND, st.data())
 def test_pieces_are_masked_as_their_text_is(value: str, before: str, after: str, data: st.DataObject) -> None:
-    form = data.draw(st.sampled_from(sorted(forms_of(value))))
+    form = _written(value, data)
     text = before + form + after + form[: len(form) // 2] + form
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
