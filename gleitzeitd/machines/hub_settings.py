@@ -42,6 +42,10 @@ class Settings:
     """An HTTP request's line and headers. With more it is answered 431 and cut. A body is answered 413."""
     max_requests: int = bounded(2000, least=10)
     """Connections whose HTTP request is not complete; at one more the oldest of them is cut."""
+    requests_per_second: int = bounded(200, least=10)
+    """HTTP requests that are answered, and websockets that are begun, with a credit of 2 s. Where there are
+    more the newest are first, and the others wait, for ``request_within`` at most: a flood of those who do not
+    get in does not keep the hub from its work."""
     register_within: float = bounded(3.0, above=0, most=60, unit="seconds")
     """A websocket that has not registered by then is cut."""
     unregistered_bytes: int = bounded(32_768, least=8192, most=2**20, unit="bytes")

@@ -71,6 +71,10 @@ class Bucket:
             self._slowed = now
         return paid - now
 
+    def owes(self, now: float) -> bool:
+        """Whether something is owed."""
+        return self._paid > now
+
     def slowed_for(self, now: float) -> float:
         """Seconds since which it has been in debt each time that it sent something."""
         return 0.0 if self._slowed is None else now - self._slowed

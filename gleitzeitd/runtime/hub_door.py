@@ -18,7 +18,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from gleitzeitd.machines.hub_settings import Settings
-from gleitzeitd.machines.limits import Pool
+from gleitzeitd.machines.limits import Bucket, Pool
+from gleitzeitd.runtime.clock import monotonic
 from gleitzeitd.runtime.hub_address import is_loopback
 from gleitzeitd.runtime.hub_request import Refusal, answer, page_problem, read_head
 
@@ -28,6 +29,7 @@ _PIECE = (
 )  # read at once from who is limited: small messages weigh much more once they are taken apart
 _END = b"\r\n\r\n"
 _LATER = 2  # seconds
+_TURN_SECONDS = 0.02
 
 
 class Door(asyncio.Protocol):
@@ -37,6 +39,8 @@ class Door(asyncio.Protocol):
         self._doors = doors
         self._head = bytearray()
         self._transport: asyncio.Transport
+        self._request: bytes | None = None
+        self._upgrade = False
         self._inner: asyncio.Protocol | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._limit = 0
@@ -67,6 +71,11 @@ class Door(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._transport.is_closing():
             return
+        if self._request is not None:
+            self._request += data  # before it was answered: nobody has to, and nobody may much
+            if len(self._request) > self._doors.settings().request_bytes:
+                self.refuse(Refusal(431, "request_bytes", "too much behind a request (hub.request_bytes)"))
+            return
         start = max(0, len(self._head) - len(_END) + 1)
         self._head += data
         end = self._head.find(_END, start)
@@ -93,11 +102,18 @@ class Door(asyncio.Protocol):
         if problem is not None:
             self.refuse(problem)
             return
+        self._request, self._head = bytes(self._head), bytearray()
+        self._upgrade = asked.upgrade
         self._doors.asked(self)
+
+    def serve(self) -> None:
+        """It is its turn."""
+        assert self._request is not None, "it has asked"
+        data, self._request = self._request, None
         self._cancel_timer()
-        data, self._head = bytes(self._head), bytearray()
+        settings = self._doors.settings()
         self._inner = self._doors.make()
-        if asked.upgrade:
+        if self._upgrade:
             self._limit = settings.unregistered_bytes
             self._read_by(self._websocket_received)
         else:
@@ -188,7 +204,11 @@ class Door(asyncio.Protocol):
             self._inner.connection_lost(problem)
 
     def _late(self) -> None:
-        self.refuse(Refusal(408, "request_time", "no request within hub.request_within"))
+        if self._request is None:
+            self.refuse(Refusal(408, "request_time", "no request within hub.request_within"))
+        else:
+            busy = Refusal(503, "requests", "too many requests (hub.requests_per_second): try again later")
+            self.refuse(busy, retry_after=_LATER)
 
     def _late_page(self) -> None:
         self._doors.refused(
@@ -232,6 +252,9 @@ class Doors:
         self._on_cut = on_cut
         self._all: set[Door] = set()
         self._new: dict[Door, None] = {}
+        self._ready: dict[Door, None] = {}  # of the new ones, those that have asked
+        self._rate = Bucket(settings().requests_per_second, monotonic())
+        self._next: asyncio.TimerHandle | None = None
         self._by_address: Counter[str] = Counter()
 
     def __call__(self) -> Door:
@@ -269,18 +292,35 @@ class Doors:
         """Cut the connection that has been asking for longest; whether there was one."""
         for oldest in self._new:
             del self._new[oldest]
+            self._ready.pop(oldest, None)
             self._on_refusal(oldest.address, "requests", "too many unfinished requests (hub.max_requests)")
             oldest.abort()
             return True
         return False
 
     def asked(self, door: Door) -> None:
-        """Its request is complete."""
-        self._new.pop(door, None)
+        """Its request is complete: it is served now, or later, or never if there are too many."""
+        self._ready[door] = None
+        self._serve()
+
+    def _serve(self) -> None:
+        now = monotonic()
+        while self._ready and not self._rate.owes(now):
+            newest, _ = self._ready.popitem()  # the others have waited, and so are more likely in vain
+            self._new.pop(newest, None)
+            self._rate.take(1, now)
+            newest.serve()
+        if self._ready and self._next is None:
+            self._next = asyncio.get_running_loop().call_later(_TURN_SECONDS, self._later)
+
+    def _later(self) -> None:
+        self._next = None
+        self._serve()
 
     def leave(self, door: Door) -> None:
         """Its connection has ended."""
         self._new.pop(door, None)
+        self._ready.pop(door, None)
         if door in self._all:
             self._all.remove(door)
             self._by_address[door.address] -= 1
