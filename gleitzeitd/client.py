@@ -36,6 +36,7 @@ from gleitzeitd.machines.client import Client as ClientMachine
 from gleitzeitd.machines.client import Published
 from gleitzeitd.machines.feed import read_entry
 from gleitzeitd.model.ledger import OutputChunk, Verdict
+from gleitzeitd.model.limits import LIMITS, WorkflowLimits
 from gleitzeitd.model.names import ComponentId, TaskId, WorkflowId
 from gleitzeitd.model.report import (
     Blocking,
@@ -100,10 +101,13 @@ class Client:
         connect_timeout: float = CONNECT_SECONDS,
         on_waiting: Callable[[str], None] | None = None,
         trust: Trust | None = None,
+        limits: WorkflowLimits = LIMITS,
     ) -> None:
         """``timeout`` is a request's, in seconds. ``on_waiting`` is told why an answer takes long. ``trust``
         is for hubs that speak TLS: ``trust_in(ca="ca.pem")``; without it, this host has to know their CA.
+        ``limits`` are those of workflows; the resolver that accepts them has its own.
         """
+        self.limits = limits
         self.hub_urls = [hub_urls] if isinstance(hub_urls, str) else list(hub_urls)
         self.timeout = timeout
         self._connect_timeout = connect_timeout
@@ -256,7 +260,7 @@ class Client:
             WorkflowInvalid: nothing runs; ``problems`` says why.
             WorkflowConflict: another workflow has this id.
         """
-        document, reading = await asyncio.to_thread(checked, workflow)
+        document, reading = await asyncio.to_thread(checked, workflow, self.limits)
         return await self._submit(document, id_for(reading, workflow_id), inputs or {})
 
     async def _submit(self, document: Json, workflow_id: WorkflowId, inputs: Mapping[str, Json]) -> Submitted:
@@ -287,7 +291,7 @@ class Client:
         Raises:
             WorkflowInvalid: nothing ran.
         """
-        document, reading = await asyncio.to_thread(checked, workflow)
+        document, reading = await asyncio.to_thread(checked, workflow, self.limits)
         identifier = id_for(reading, workflow_id)
         # Watched before it is submitted: output is volatile, and nothing of it should be missed.
         async with self._stream(identifier) as stream:

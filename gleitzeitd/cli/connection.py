@@ -25,6 +25,7 @@ from gleitzeitd.cli.embedding import (
     noted,
 )
 from gleitzeitd.cli.host import hub_runs
+from gleitzeitd.cli.limits import workflow_limits
 from gleitzeitd.cli.options import Options
 from gleitzeitd.errors import GleitzeitError, HubUnreachable, StoreLocked, WorkflowNotFound
 from gleitzeitd.runtime.state import state_directory
@@ -73,6 +74,7 @@ async def connected(options: Options, *, works: bool) -> AsyncIterator[Session]:
             connect_timeout=CONNECT_SECONDS,
             on_waiting=_waiting(options),
             trust=options.trust(),
+            limits=workflow_limits(options),
         ) as client:
             yield Session(client, options, embedded=False)
         return
@@ -82,7 +84,8 @@ async def connected(options: Options, *, works: bool) -> AsyncIterator[Session]:
             if system is None:
                 continue
             with noted(database, system.hub_url, system.token):
-                async with Client(system.hub_url, system.token, "cli") as client:
+                limits = workflow_limits(options)
+                async with Client(system.hub_url, system.token, "cli", limits=limits) as client:
                     yield Session(client, options, embedded=True)
             return
     raise StoreLocked(f"all of {state_directory(options.environment)}/gleitzeit*.db are in use")
@@ -98,7 +101,9 @@ async def _embedded(database: Path, options: Options, *, works: bool) -> AsyncIt
         while True:
             try:
                 secrets = options.environment.get(SECRETS_FILE, "") if works else ""
-                parts = default_parts(database, works=works, secrets_file=secrets)
+                parts = default_parts(
+                    database, works=works, secrets_file=secrets, limits=workflow_limits(options)
+                )
                 system = await stack.enter_async_context(Embedded(parts=parts))
             except StoreLocked:
                 if note_for(database) is None and time.monotonic() < give_up:

@@ -30,7 +30,7 @@ def validate(ctx: click.Context, files: tuple[str, ...]) -> None:
     checked = []
     for path in files:
         try:
-            checked.append(_validated(path, quiet=options.as_json))
+            checked.append(_validated(path, options))
         except WorkflowInvalid as problem:
             found.append(problem)
             if not options.as_json:
@@ -44,16 +44,17 @@ def validate(ctx: click.Context, files: tuple[str, ...]) -> None:
     ctx.exit(reporting.REFUSED if found else 0)
 
 
-def _validated(path: str, *, quiet: bool) -> dict[str, object]:
+def _validated(path: str, options: Options) -> dict[str, object]:
+    from gleitzeitd.cli.limits import workflow_limits
     from gleitzeitd.workflow_file import load
 
-    file = load(path)
+    file = load(path, workflow_limits(options))
     reading = file.read()
     if reading.workflow is None:
         raise FileRefused(file, reading.problems)
     warnings = [located(warning, file) for warning in reading.warnings]
     tasks, inputs = len(reading.workflow.tasks), len(reading.workflow.inputs)
-    if not quiet:
+    if not options.as_json:
         for place in warnings:
             click.echo(line_of({**place, "message": f"warning: {place['message']}"}), err=True)
         more = f", {plural(inputs, 'input')}" if inputs else ""

@@ -73,10 +73,11 @@ def prepare(path: str, inputs: tuple[str, ...], workflow_id: str | None) -> Prep
     Raises:
         WorkflowInvalid: it has problems, all of which are named.
     """
+    from gleitzeitd.cli.limits import workflow_limits
     from gleitzeitd.runtime.submission import id_for
     from gleitzeitd.workflow_file import load
 
-    file = load(path)
+    file = load(path, workflow_limits(click.get_current_context().ensure_object(Options)))
     reading = file.read()
     if reading.workflow is None:
         raise FileRefused(file, reading.problems)

@@ -18,6 +18,7 @@ from gleitzeitd import __version__
 from gleitzeitd.errors import GleitzeitError, HubUnreachable
 from gleitzeitd.machines.hub_settings import Settings as HubSettings
 from gleitzeitd.model.access import full_grant
+from gleitzeitd.model.limits import LIMITS, WorkflowLimits
 from gleitzeitd.model.names import SHARDS, Role
 from gleitzeitd.runtime import assembly, health
 from gleitzeitd.runtime.clock import monotonic
@@ -51,7 +52,13 @@ class Part:
     """Settings that differ from the defaults."""
 
 
-def default_parts(database: Path | str, *, works: bool = True, secrets_file: str = "") -> list[Part]:
+def default_parts(
+    database: Path | str,
+    *,
+    works: bool = True,
+    secrets_file: str = "",
+    limits: WorkflowLimits = LIMITS,
+) -> list[Part]:
     """One component of every role, in the order in which they start; the built-in providers if it works.
 
     Without engine and providers nothing runs: what is in the database can be looked at, and stays as it is.
@@ -74,19 +81,12 @@ def default_parts(database: Path | str, *, works: bool = True, secrets_file: str
             role=Role.DEPENDENCY_RESOLVER,
             label="dependency-resolver",
             assembly=assembly.dependency_resolver(),
+            sections={"workflow_limits": limits},
         ),
         Part(role=Role.QUEUE_MANAGER, label="queue-manager", assembly=assembly.queue_manager()),
     ]
     if works:
-        parts += [
-            Part(
-                role=Role.PROVIDER,
-                label=f"provider-{name}",
-                assembly=assembly.provider(name),
-                sections={"secrets": SecretSettings(file=secrets_file)},
-            )
-            for name in usable()
-        ]
+        parts += [_provider(name, {"secrets": SecretSettings(file=secrets_file)}) for name in usable()]
         # Who ends this process wants it to end: what runs is handed back at once, and runs the next time.
         engine = EngineSettings(hand_back_seconds=0.0)
         parts.append(
@@ -98,6 +98,19 @@ def default_parts(database: Path | str, *, works: bool = True, secrets_file: str
             )
         )
     return parts
+
+
+def _provider(name: str, sections: Mapping[str, Any]) -> Part:
+    """A built-in one. Those whose work can be isolated do not isolate it: it is that of the user who has
+    started this process, and would run it without us, too.
+    """
+    from gleitzeitd.providers.isolation import Isolation
+
+    made = assembly.provider(name)
+    settings = made.sections["provider"]
+    if hasattr(settings, "isolation"):
+        sections = {**sections, "provider": settings(isolation=Isolation.OFF)}
+    return Part(role=Role.PROVIDER, label=f"provider-{name}", assembly=made, sections=sections)
 
 
 class Embedded:

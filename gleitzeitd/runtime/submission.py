@@ -12,6 +12,7 @@ from gleitzeitd import workflow_file as files
 from gleitzeitd.errors import WorkflowInvalid
 from gleitzeitd.events import dependency_resolver as d
 from gleitzeitd.model.document import Reading, read
+from gleitzeitd.model.limits import LIMITS, WorkflowLimits
 from gleitzeitd.model.names import WorkflowId, is_identifier
 from gleitzeitd.plain import Json
 
@@ -27,7 +28,7 @@ def new_workflow_id(name: str) -> WorkflowId:
     return WorkflowId(f"{slug or 'workflow'}-{secrets.token_hex(4)}")
 
 
-def checked(workflow: Source) -> tuple[Json, Reading]:
+def checked(workflow: Source, limits: WorkflowLimits = LIMITS) -> tuple[Json, Reading]:
     """The document, and what it says.
 
     Raises:
@@ -35,10 +36,10 @@ def checked(workflow: Source) -> tuple[Json, Reading]:
     """
     if isinstance(workflow, Mapping):
         document: Json = dict(workflow)
-        reading = read(document)
+        reading = read(document, limits)
         shown: Sequence[Any] = reading.problems
     else:
-        file = files.load(workflow)
+        file = files.load(workflow, limits)
         document, reading = file.document, file.read()
         shown = files.render(reading.problems, file)
     if reading.workflow is None:
