@@ -81,7 +81,7 @@ def test_daemons_differ_in_nothing_but_what_is_their_own(name: str) -> None:
         k: v for k, v in unit("gleitzeit-hub.service").items() if k.partition(".")[2] not in own.split()
     }
     if name in RUNS_USER_CODE:
-        for lighter in ("MemoryDenyWriteExecute", "SystemCallFilter", "RestrictAddressFamilies"):
+        for lighter in ("MemoryDenyWriteExecute", "SystemCallFilter", "RestrictAddressFamilies", "User", "Group"):
             common.pop(f"Service.{lighter}", None)
             reference.pop(f"Service.{lighter}", None)
     assert common == reference
@@ -154,9 +154,17 @@ def test_what_users_have_written_sees_neither_the_ledger_nor_the_tokens_of_other
     assert hidden == [f"-/var/lib/{ledger}", f"-{TOKEN_FILE}", f"-{CREDENTIAL.parent}"]
 
 
-def test_the_user_of_the_units_is_made() -> None:
-    (line,) = [one for one in (UNITS / "gleitzeit.sysusers").read_text().splitlines() if one[0] != "#"]
-    assert line.split()[:2] == ["u", unit("gleitzeit-hub.service")["Service.User"][0]]
+def test_the_users_of_the_units_are_made() -> None:
+    lines = [one for one in (UNITS / "gleitzeit.sysusers").read_text().splitlines() if one[0] != "#"]
+    users = {unit(name)["Service.User"][0] for name in DAEMONS}
+    assert sorted(line.split()[:2] for line in lines) == sorted(["u", user] for user in users)
+
+
+def test_what_users_have_written_runs_as_nobody_who_has_the_ledger_or_a_token_for_people() -> None:
+    theirs, ours = unit("gleitzeit-provider@.service"), unit("gleitzeit-persistence.service")
+    assert theirs["Service.User"] == theirs["Service.Group"] == ["gleitzeit-provider"]
+    assert ours["Service.User"] == ours["Service.Group"] == [GROUP]
+    assert "Service.SupplementaryGroups" not in theirs
 
 
 def seconds(values: list[str]) -> float:
