@@ -35,7 +35,7 @@ TREES = {tree.path[0]: tree for tree in (commands.gleitzeit(), commands.gleitzei
 COMMANDS = [each for tree in TREES.values() for each in tree.everywhere()]
 FREE = {
     "TEXT", "ID", "NAME", "NAME=VALUE", "SECONDS", "NUMBER", "URL", "JSON", "TASK", "TASKS", "PATH",
-    "MODULE:CLASS", "MODULE[:CLASS]", "METHOD=JSON", "CHECK", "COMMAND", "PATTERN", "HOST:PORT",
+    "MODULE:CLASS", "MODULE[:CLASS]", "METHOD=JSON", "CHECK", "COMMAND", "PATTERN", "HOST:PORT", "DURATION", "ID|SUBJECT",
 }  # fmt: skip
 """What stands for a value that nothing can complete."""
 

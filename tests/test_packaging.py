@@ -101,7 +101,7 @@ def test_versions_needed_to_build_are_those_of_the_project() -> None:
     assert block
     wanted = dict(re.findall(r'"([\w-]+)>=([\d.]+)"', block[1]))
     debian = dict(re.findall(r"(python3-[\w-]+) \(>= ([\d.]+)\)", SOURCE["Build-Depends"]))
-    spelled = {"python-socketio": "socketio", "PyYAML": "yaml"}
+    spelled = {"python-socketio": "socketio", "PyYAML": "yaml", "PyJWT": "jwt"}
     assert {f"python3-{spelled.get(name, name)}": low for name, low in wanted.items()} == {
         name: low for name, low in debian.items() if name != "python3-setuptools"
     }

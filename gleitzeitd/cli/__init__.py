@@ -49,6 +49,10 @@ _COMMANDS = {
     "mcp": ("mcp", "Serve workflows and methods as tools to a host of the Model Context Protocol."),
     "backup": ("backup", "A checked copy of the database, while everything runs."),
     "restore": ("backup", "A backup in the place of the database."),
+    "token": (
+        "token",
+        "Who may connect to the hub, and as what: make tokens, list and revoke them, renew the keys.",
+    ),
     "config": ("config_show", "The settings of a role, and where each is from."),
     "provider": ("provider", "Run a provider until Ctrl-C: one of your own, or the one called NAME."),
     "import": ("importing", "Make files of earlier versions into those of this one."),

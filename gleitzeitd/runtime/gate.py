@@ -17,7 +17,7 @@ from gleitzeitd.model.claims import said_by
 from gleitzeitd.plain import Json
 from gleitzeitd.runtime.clock import wall
 from gleitzeitd.runtime.hub_address import is_loopback, names_loopback
-from gleitzeitd.runtime.revocation import REVOKED_FILE, RevocationList
+from gleitzeitd.runtime.revocation import RevocationList, revoked_file
 from gleitzeitd.runtime.security import SecuritySettings, find_keys, find_token
 from gleitzeitd.runtime.tokens import KeyRing
 
@@ -165,7 +165,7 @@ def gate_for(settings: SecuritySettings, environment: Mapping[str, str], *, alon
         return Gate.open()
     keys = find_keys(settings.keys_file, environment)
     if keys is not None:
-        return Gate.by_file(keys, Path(settings.revoked_file) if settings.revoked_file else REVOKED_FILE)
+        return Gate.by_file(keys, revoked_file(settings.revoked_file, settings.keys_file))
     token = find_token(settings.token_file, environment)
     # A token that keys have signed says nothing to a hub without them.
     if token is None or said_by(token) is not None:

@@ -20,6 +20,13 @@ SIZE_LIMIT = 8 * 2**20
 _HEAD = "# Tokens that hubs refuse: id, and when it expires in seconds since 1970 (gleitzeit token revoke)\n"
 
 
+def revoked_file(revoked: str, keys: str) -> Path:
+    """Where the list is that goes with these settings: beside keys of one's own, if it is not said."""
+    if revoked:
+        return Path(revoked)
+    return Path(keys).with_suffix(".revoked") if keys else REVOKED_FILE
+
+
 def read_revoked(file: Path) -> dict[str, float | None]:
     """Ids of revoked tokens, to when they expire; none if there is no such file.
 

@@ -33,8 +33,9 @@ class SecuritySettings:
     """Of a hub: the keys that tokens are signed with. The systemd credential keys comes before it. If it is
     empty, that is /etc/credstore/gleitzeit.keys, where it can be read. A hub without keys lets nobody in."""
     revoked_file: str = ""
-    """Of a hub: the list of revoked tokens, by default /etc/gleitzeit/revoked-tokens. It is looked at with
-    each heartbeat; connections with a token that is in it are cut."""
+    """Of a hub: the list of revoked tokens. If it is empty, that is /etc/gleitzeit/revoked-tokens; or, with a
+    keys_file, the file beside that with the suffix .revoked. It is looked at with each heartbeat; connections
+    with a token that is in it are cut."""
     insecure: bool = False
     """Of a hub: ask for no token, and let in whoever is on its host; that is said in the journal and in
     `gleitzeit status`. Such a hub does not listen to other hosts."""
