@@ -53,6 +53,7 @@ from gleitzeitd.runtime.component import Component
 from gleitzeitd.runtime.connection import LinkSettings
 from gleitzeitd.runtime.conversation import Desk, Stream, as_exception
 from gleitzeitd.runtime.identity import client_identity
+from gleitzeitd.runtime.patience import Patience
 from gleitzeitd.runtime.submission import Source, Submitted, checked, id_for, new_workflow_id
 from gleitzeitd.runtime.tasks import Tasks
 from gleitzeitd.runtime.tls import Trust, trust_in
@@ -112,6 +113,7 @@ class Client:
         self.timeout = timeout
         self._connect_timeout = connect_timeout
         self._desk = Desk(on_waiting, self._silence)
+        self._patience = Patience(on_waiting)
         identity = client_identity(name)
         self._machine = ClientMachine(identity.component_id)
         self._component = Component(
@@ -189,14 +191,17 @@ class Client:
 
     async def ask(self, event: Event, timeout: float | None = None, *, to: str = "") -> Event:  # noqa: ASYNC109
         """Send any command that a client may send (to the component ``to``, if it is for one), and wait for
-        its answer.
+        its answer. Where the system has no room for it now, it is asked again after a while, for a minute.
 
         Raises:
             AnswerTimeout: the message says what was awaited, and which component is missing, if one is.
             HubUnreachable: the connection was lost for good.
             GleitzeitError: the answer was an error.
         """
-        timeout = self.timeout if timeout is None else timeout
+        seconds = self.timeout if timeout is None else timeout
+        return await self._patience.through(lambda: self._ask_once(event, seconds, to))
+
+    async def _ask_once(self, event: Event, timeout: float, to: str) -> Event:  # noqa: ASYNC109
         self._requests += 1
         request_id = f"request {self._requests}"
         answer = self._desk.expect(request_id)
@@ -204,15 +209,14 @@ class Client:
             self._perform(self._machine.ask(request_id, event, ComponentId(to) if to else None))
             async with asyncio.timeout(timeout):
                 return await answer
-        except TimeoutError:
+        except (TimeoutError, asyncio.CancelledError) as problem:
             self._perform(self._machine.forget(request_id))
+            if not isinstance(problem, TimeoutError):
+                raise
             because = self._desk.missing(request_id) or self._silence()
             raise AnswerTimeout(
                 f"no answer to {event.name} within {timeout:g} s{': ' + because if because else ''}"
             ) from None
-        except asyncio.CancelledError:
-            self._perform(self._machine.forget(request_id))
-            raise
         finally:
             self._desk.forget(request_id)
 

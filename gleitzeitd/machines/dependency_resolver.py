@@ -88,8 +88,10 @@ class DependencyResolver(Follower):
         if pending is not None:
             pending.askers.append(ctx.envelope)
             return []
-        if len(self._courses) >= self.settings.workflows and event.workflow_id not in self._courses:
-            full = errors.StoreError(f"{len(self._courses)} workflows are unfinished: try again later")
+        here = len(self._courses) + len(self._submissions)
+        if here >= self.settings.workflows and event.workflow_id not in self._courses:
+            why = f"{here} workflows are unfinished (dependency_resolver.workflows): try again later"
+            full = errors.LimitExceeded(why, retry_after=2.0)
             return [self._refusal(event.workflow_id, full, (), ctx.envelope)]
         submission, problems = analyzed(event, ctx.envelope, self._protocols, self.check, self.limits)
         if submission is None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from gleitzeitd.bounds import bounded
-from gleitzeitd.errors import GleitzeitError, StoreError
+from gleitzeitd.errors import GleitzeitError, LimitExceeded, StoreError
 from gleitzeitd.events import Envelope, Event
 from gleitzeitd.events import dependency_resolver as d
 from gleitzeitd.events import execution_engine as e
@@ -182,7 +182,7 @@ class Persistence(Machine):
 
     def _ask(self, change: c.Change, ctx: Context) -> Effects:
         if len(self._pending) >= self.settings.pending_limit:
-            busy = StoreError("more changes wait than may be held: try again later").info()
+            busy = LimitExceeded("too many changes wait to be written: try again later", retry_after=1.0).info()
             return [Reply(p.PersistenceError(error=busy), ctx.envelope)]
         self._pending.append(_Pending(change, ctx.envelope))
         return []

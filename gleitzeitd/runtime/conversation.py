@@ -35,6 +35,7 @@ _KNOWN: dict[str, type[GleitzeitError]] = {
         errors.NotAuthenticated,
         errors.TokenExpired,
         errors.TokenRevoked,
+        errors.LimitExceeded,
         errors.WorkflowInvalid,
         errors.WorkflowNotFound,
         errors.WorkflowConflict,
@@ -49,7 +50,9 @@ _KNOWN: dict[str, type[GleitzeitError]] = {
 def as_exception(info: ErrorInfo) -> GleitzeitError:
     """The exception that was meant by its wire form, or the base class with the form as its text."""
     kind = _KNOWN.get(info.name)
-    return GleitzeitError(str(info)) if kind is None else kind(info.message)
+    made = GleitzeitError(str(info)) if kind is None else kind(info.message)
+    made.retryable, made.retry_after = info.retryable, info.retry_after
+    return made
 
 
 class Desk(Performer):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -114,5 +115,7 @@ def in_words(problem: aiohttp.ClientError) -> str:
     if isinstance(problem, aiohttp.ClientConnectorError) and problem.os_error.errno is not None:
         return os.strerror(problem.os_error.errno) if problem.os_error.errno > 0 else str(problem.os_error)
     if isinstance(problem, aiohttp.WSServerHandshakeError):
-        return f"no hub there: HTTP status {problem.status}"
+        busy = problem.status == HTTPStatus.SERVICE_UNAVAILABLE
+        why = "the hub has no room for another connection now" if busy else "no hub there"
+        return f"{why}: HTTP status {problem.status}"
     return str(problem) or type(problem).__name__

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from gleitzeitd.errors import MalformedEvent, StoreCorrupt, StoreError, WorkflowConflict
+from gleitzeitd.errors import LimitExceeded, MalformedEvent, StoreCorrupt, StoreError, WorkflowConflict
 from gleitzeitd.events import dependency_resolver as d_
 from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import persistence as p
-from gleitzeitd.machines.base import CancelAsk
+from gleitzeitd.machines.base import CancelAsk, Reply
 from gleitzeitd.machines.dependency_resolver import DependencyResolver, Settings
 from gleitzeitd.model.document import read
 from gleitzeitd.model.ledger import FeedStamp, ReadyTask, Verdict
@@ -157,6 +157,17 @@ def test_more_workflows_than_allowed_are_refused_for_now():
     d.receive(submit(workflow_id=other), source=CLIENT)
     (refusal,) = d.take()
     assert refusal.event.error.retryable
+
+
+def test_workflows_that_are_being_saved_count_and_are_kept_when_others_are_told_to_come_later():
+    d = resolver(workflows=1)
+    d.receive(submit(), source=CLIENT) << asks(p.SaveWorkflow)
+    other = next(WorkflowId(f"w{n}") for n in range(99) if shard_of(f"w{n}") == N)
+    d.receive(submit(workflow_id=other), source=CLIENT)
+    refused = next(each.event for each in d.take() if isinstance(each, Reply))
+    assert (refused.error.code, refused.error.retry_after) == (LimitExceeded.code, 2.0)
+    assert "dependency_resolver.workflows" in refused.error.message
+    d.answer(p.DataSaved(status="ok"), key="save/w") << replies(d_.WorkflowSubmitted, to=CLIENT)
 
 
 def test_what_the_hub_or_the_ledger_will_never_take_is_refused_and_forgotten():
