@@ -49,7 +49,7 @@ def test_a_problem_is_rendered_with_file_line_and_column():
     file = of(YAML)
     assert render(file.read().problems, file) == [
         "w.yaml:9:5: tasks[1].tiemout: unknown key, did you mean timeout?",
-        "w.yaml:12:9: tasks[1].dependencies[1]: unknown dependency 'c'",
+        "w.yaml:12:9: tasks[1].dependencies[1]: unknown dependency 'c'; expected a task's id",
     ]
 
 

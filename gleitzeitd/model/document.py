@@ -118,16 +118,17 @@ class _Reader(PolicyReader):
         self.inputs: dict[str, Input] = {}
         self.ids: dict[str, str] = {}
         """Every id, and every name that only one task has, to the id."""
+        self.task_names: list[str] = []
         self.ambiguous: set[str] = set()
 
     # The document as a whole.
 
     def workflow(self, document: Json) -> Workflow | None:
-        table = self.table(document, ())
         if document is None or not isinstance(document, dict):
-            if document is None:
-                self.problem((), "the document is empty; expected a table with name and tasks")
+            found = "the document is empty" if document is None else f"found {describe(document)}"
+            self.problem((), f"{found}; expected a table with name and tasks")
             return None
+        table = document
         self.known_keys(table, WORKFLOW_KEYS, ())
         if table.get("type") == "batch" or table.get("batch") is not None:
             self.problem(
@@ -265,7 +266,10 @@ class _Reader(PolicyReader):
         elif draft.id == secret.SECRET:
             self.problem(path, f"{draft.id!r} means secrets of the provider's host; give the task another id")
         elif draft.id in first:
-            self.problem(path, f"duplicate task id {draft.id!r}, first used by tasks[{first[draft.id]}]")
+            self.problem(
+                path,
+                f"duplicate task id {draft.id!r}, first used by tasks[{first[draft.id]}]; give it another",
+            )
         first.setdefault(draft.id, draft.index)
 
     def index_names(self, drafts: list[_Draft]) -> None:
@@ -273,6 +277,7 @@ class _Reader(PolicyReader):
         for draft in drafts:
             if self.ids.setdefault(draft.name, draft.id) != draft.id and self.ids[draft.name] != draft.name:
                 self.ambiguous.add(draft.name)
+        self.task_names = list(self.ids)
         self.ids[INPUTS] = INPUTS
 
     def call(self, draft: _Draft) -> None:
@@ -289,7 +294,10 @@ class _Reader(PolicyReader):
         method = self.text(table, "method", path)
         if method is None:
             if table.get("method") is None:
-                self.problem((*path, "method") if "method" in table else path, "method is missing")
+                self.problem(
+                    (*path, "method") if "method" in table else path,
+                    "method is missing; expected one as python/execute",
+                )
             return
         if len(method) > NAME_LIMIT or not _METHOD.fullmatch(method):
             self.problem((*path, "method"), f"{shown(method)} is no method; expected one as python/execute")
@@ -331,9 +339,9 @@ class _Reader(PolicyReader):
             for index, word in enumerate(words):
                 if not isinstance(word, str):
                     continue
-                found = self.find_task(word, (*path, index), "unknown dependency", "")
+                found = self.find_task(word, (*path, index), "unknown dependency", "; expected a task's id")
                 if found == draft.id:
-                    self.problem((*path, index), f"task {draft.id!r} cannot depend on itself")
+                    self.problem((*path, index), f"task {draft.id!r} cannot depend on itself; remove it")
                 elif found is not None:
                     draft.needed.setdefault(found, (*path, index))
 
@@ -369,7 +377,9 @@ class _Reader(PolicyReader):
                 "; a literal '${' is written '$${'",
             )
             if task == draft.id:
-                self.problem(where, f"{cut(reference.text)}: task {draft.id!r} cannot refer to itself")
+                self.problem(
+                    where, f"{cut(reference.text)}: task {draft.id!r} cannot refer to itself; name another"
+                )
             elif task is not None:
                 draft.needed.setdefault(task, where)
                 draft.refers[task] = None
@@ -386,7 +396,7 @@ class _Reader(PolicyReader):
             return
         name = str(reference.path[0]) if reference.path else ""
         if reference.path and name not in self.inputs:
-            hint = self.suggest(name, self.inputs)
+            hint = self.suggest(name, self.inputs) or "; declare it under inputs"
             self.problem(where, f"{shown_text}: the input {cut(name)!r} is not declared{hint}")
 
     def misplaced_secrets(self, table: dict[str, Json]) -> None:
@@ -406,7 +416,7 @@ class _Reader(PolicyReader):
             return None
         found = self.ids.get(word)
         if found is None or found == INPUTS:
-            self.problem(path, f"{missing} {shown(word)}{self.suggest(word, self.ids) or remark}")
+            self.problem(path, f"{missing} {shown(word)}{self.suggest(word, self.task_names) or remark}")
             return None
         return found
 
@@ -419,7 +429,7 @@ class _Reader(PolicyReader):
                 cycle if len(cycle) <= _CYCLE_SHOWN else [*cycle[: _CYCLE_SHOWN - 2], "...", cycle[-1]]
             )
             place = graph[cycle[0]][cycle[1]]
-            self.problem(place, f"circular dependencies: {' -> '.join(path_shown)}")
+            self.problem(place, f"circular dependencies: {' -> '.join(path_shown)}; remove one of them")
 
     def metadata(self, table: dict[str, Json], path: Path, moved: dict[str, str]) -> dict[str, Json]:
         """The metadata, with other keys that are kept there unless it has them itself."""

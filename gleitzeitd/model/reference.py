@@ -100,7 +100,9 @@ def parse(inner: str, known: Collection[str] = ()) -> Reference:
     while at < len(rest):
         step = _STEP.match(rest, at)
         if step is None:
-            raise ValueError(f"{cut(text)} cannot be read from {cut(rest[at:])!r} on")
+            raise ValueError(
+                f"{cut(text)} cannot be read from {cut(rest[at:])!r} on; expected .key, [0] or ['key']"
+            )
         steps.append(_step(step))
         at = step.end()
     return Reference(task=task, path=tuple(steps), text=text)

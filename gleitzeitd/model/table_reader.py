@@ -87,7 +87,7 @@ class TableReader:
         if value is None:
             return None
         if not isinstance(value, str):
-            self.problem((*path, key), f"expected text, found {describe(value)}; put it in quotes")
+            self.problem((*path, key), f"expected text, found {describe(value)}{_in_quotes(value)}")
             return None
         if limit is not None and len(value) > limit:
             self.problem((*path, key), f"{len(value)} characters; at most {limit} are possible")
@@ -102,7 +102,7 @@ class TableReader:
             return []
         for index, item in enumerate(value):
             if not isinstance(item, str):
-                self.problem((*path, key, index), f"expected text, found {describe(item)}; put it in quotes")
+                self.problem((*path, key, index), f"expected text, found {describe(item)}{_in_quotes(item)}")
         return value
 
     def number(
@@ -153,8 +153,11 @@ def not_plain(document: Json, limits: WorkflowLimits = LIMITS) -> Iterable[tuple
             yield path, too_deep(limits.depth)
         elif type(value) is dict:
             for key in reversed(value):
-                if type(key) is not str or not _is_text(key):
+                if type(key) is not str:
                     yield path, f"the key {key!r} is no text; put it in quotes"
+                    continue
+                if not _is_text(key):
+                    yield path, f"the key {key!r} holds half a character (a lone surrogate); write it in full"
                     continue
                 pending.append(((*path, key), value[key]))
         elif type(value) is list:
@@ -199,9 +202,13 @@ def _is_text(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
 
 
+def _in_quotes(value: Json) -> str:
+    return "" if value is None or isinstance(value, (dict, list)) else "; put it in quotes"
+
+
 def shown(value: Json) -> str:
     """A value in a message, cut if it is long."""
     if isinstance(value, (dict, list)):
         return describe(value)
-    text = repr(value)
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

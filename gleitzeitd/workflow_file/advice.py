@@ -19,6 +19,7 @@ _ADVICE = (
     ),
     ("block sequence entries are not allowed", "begin a list in a line of its own"),
     ("block mapping entries are not allowed", "begin a table in a line of its own"),
+    ("invalid unicode character escape", "write the character itself"),
     ("unknown escape character", "write a backslash as '\\\\', or use single quotes"),
     ("found undefined tag handle", "leave the tag out: only plain values are read"),
     ("incompatible yaml document", "leave the %YAML line out"),

@@ -40,6 +40,8 @@ def decoded(data: bytes) -> str:
     Raises:
         NoTextError: it is none.
     """
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        raise NoTextError("this is UTF-32; save it as UTF-8")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise NoTextError("this is UTF-16; save it as UTF-8")
     try:

@@ -207,7 +207,8 @@ def parse_yaml(text: str, source: str, limits: Limits) -> tuple[Json, Place]:
     documents = 0
     if "\0" in text:
         builder.refuse(
-            _Lines(text).place(text.index("\0")), "a NUL character; this is no text: name a YAML file"
+            _Lines(text).place(text.index("\0")),
+            "a NUL character: this is no text, or UTF-16; save it as UTF-8",
         )
     try:
         for event in yaml.parse(text, Loader=_LOADER):
@@ -229,8 +230,9 @@ def parse_yaml(text: str, source: str, limits: Limits) -> tuple[Json, Place]:
     except yaml.YAMLError as problem:
         found = re.search(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
         place = _Lines(text).place(found.start() if found else 0)
-        character = f" (U+{ord(found.group()):04X})" if found else ""
-        reason = f'a character that YAML does not allow{character}; write it as "\\u0000", or remove it'
+        number = ord(found.group()) if found else 0
+        remedy = f'write it as "\\u{number:04x}" in double quotes, or remove it'
+        reason = f"a character that YAML does not allow (U+{number:04X}); {remedy}"
         raise WorkflowInvalid(f"{source}:{place.line}:{place.column}: {reason}") from problem
     if builder.root is None:
         return None, Place(1, 1)
@@ -323,7 +325,8 @@ def parse_json(text: str, source: str, limits: Limits) -> tuple[Json, Place]:
         json.loads(text, parse_int=float, parse_constant=float)  # for its messages; the value is built below
     except json.JSONDecodeError as problem:
         found = repr(text[problem.pos]) if problem.pos < len(text) else "the end of the file"
-        reason = f"no JSON: {problem.msg[:1].lower()}{problem.msg[1:]}, found {found}{advice(problem.msg)}"
+        said = problem.msg.removesuffix(" at").removesuffix(" starting")
+        reason = f"no JSON: {said[:1].lower()}{said[1:]}, found {found}{advice(problem.msg)}"
         raise WorkflowInvalid(f"{source}:{problem.lineno}:{problem.colno}: {reason}") from problem
     for match in _TOKEN.finditer(text):
         symbol, place = match.group(), lines.place(match.start())

@@ -119,9 +119,9 @@ def test_a_file_with_problems_ends_with_2_and_nothing_runs(tmp_path: Path) -> No
     result = call(client, "run", str(path))
     assert result.exit_code == 2
     assert result.stderr.splitlines() == [
-        f"{path}:4:18: tasks[0].depends_on[0]: unknown dependency 'b'",
-        f"{path}:5:5: tasks[1].id: duplicate task id 'a', first used by tasks[0]",
-        f"{path}:5:5: tasks[1]: method is missing",
+        f"{path}:4:18: tasks[0].depends_on[0]: unknown dependency 'b'; expected a task's id",
+        f"{path}:5:5: tasks[1].id: duplicate task id 'a', first used by tasks[0]; give it another",
+        f"{path}:5:5: tasks[1]: method is missing; expected one as python/execute",
     ]
     assert not client.done
 

@@ -126,7 +126,7 @@ def test_a_priority_as_a_number_is_read_with_a_warning():
     ("document", "message"),
     [
         (None, "the document is empty; expected a table with name and tasks"),
-        ([], "expected a table, found a list"),
+        ([], "found a list; expected a table with name and tasks"),
         ({}, "a workflow must contain at least one task; expected a list of them"),
         ({"tasks": []}, "tasks: a workflow must contain at least one task; expected a list of them"),
         ({"tasks": {}}, "tasks: expected a list, found a table"),
@@ -206,7 +206,7 @@ def test_all_problems_are_found_in_one_pass():
 
 def test_a_cycle_is_told_with_its_path_and_the_place_of_one_of_its_links():
     assert problems(task("a", dependencies=["b"]), task("b", params={"x": ["${a.r}"]})) == [
-        "tasks[0].dependencies[0]: circular dependencies: a -> b -> a"
+        "tasks[0].dependencies[0]: circular dependencies: a -> b -> a; remove one of them"
     ]
 
 
