@@ -188,6 +188,21 @@ def _read(file: Path) -> str:
         return ""
 
 
+def isolation(directory: Path = DIRECTORY) -> Iterator[Finding]:
+    """Whether this kernel can keep tasks from what is not theirs, where they are what users have written."""
+    from gleitzeitd.providers.isolation import missing
+
+    theirs = [name for name in ("python", "shell") if _exists(directory / "providers" / f"{name}.toml")]
+    if not theirs:
+        return
+    lacking = missing()
+    if lacking:
+        text = f"tasks of {' and '.join(theirs)} are isolated in part: {'; '.join(lacking)}"
+        yield warning("isolation", text, "a newer kernel; or let only those submit tasks whom you trust")
+    else:
+        yield ok("isolation", f"this kernel can keep tasks of {' and '.join(theirs)} from what is not theirs")
+
+
 def database(options: Options) -> Iterator[Finding]:
     """Whether the database of this host is whole, and has room to grow."""
     from gleitzeitd.runtime.backup import quick_check, size_of

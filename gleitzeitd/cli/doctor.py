@@ -81,6 +81,7 @@ def _of_this_host(options: Options) -> list[Finding]:
         *here.units(found, booted=is_booted()),
         *here.configuration(options.environment),
         *here.token(options),
+        *here.isolation(),
         *here.database(options),
     ]
 

@@ -47,9 +47,9 @@ def size_of(value: Json) -> int | None:
 def in_words(name: str, value: float) -> str:
     """``512 MB``, ``1.5 GiB``, ``30``: in the largest unit in which it is short."""
     if name not in SIZES:
-        return f"{value:g}"
+        return f"{value:g}" if value % 1 else f"{int(value)}"
     for unit in ("TB", "TiB", "GB", "GiB", "MB", "MiB", "KB", "KiB"):
         count = value / _UNITS[unit.upper()]
         if count >= 1 and count * 10 == int(count * 10):
-            return f"{count:g} {unit}"
+            return f"{count:.1f}".removesuffix(".0") + f" {unit}"
     return f"{int(value)} bytes"

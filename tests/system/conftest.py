@@ -22,6 +22,7 @@ ORDER = (
     "test_three_hosts",
     "test_cut_off",
     "test_sandbox",
+    "test_user_code",
     "test_journal",
     "test_operating",
     "test_reload",

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.system.host import Host
 
-RUNS = "/var/lib/gleitzeit/provider/shell/runs"
+RUNS = "/var/lib/gleitzeit/provider/shell/kept/runs"
 """What :func:`counted` tasks write down on the host on which they run."""
 
 _numbers = itertools.count(1)
