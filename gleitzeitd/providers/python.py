@@ -18,12 +18,14 @@ from gleitzeitd.errors import ExecutionFailed, ParameterInvalid, ResultInvalid
 from gleitzeitd.model.protocol import Example
 from gleitzeitd.plain import Json
 from gleitzeitd.providers.base import MethodCall
+from gleitzeitd.providers.isolation import Isolation
 from gleitzeitd.providers.kit import method
 from gleitzeitd.providers.pool import Outcome, WorkerPool
 from gleitzeitd.providers.processes import Environment, ProcessProvider, ProcessSettings, Seconds
 
 _FLUSH_FAILED = 120
 """Python's exit code if the script has closed its own stdout."""
+_HELP = "; network, writable and hidden in the provider's settings say what tasks can reach"
 _INFO = """
 import platform, sys
 result = {
@@ -109,7 +111,7 @@ class PythonProvider(ProcessProvider):
         }
         outcome = await self._run(call, work, timeout=timeout, environment=env)
         return {
-            "result": _result(outcome),
+            "result": self._result(outcome),
             "output": outcome.stdout,
             "success": True,
             "error": None,
@@ -130,17 +132,18 @@ class PythonProvider(ProcessProvider):
         """Which Python runs the scripts."""
         work = {"kind": "python", "file": "", "code": _INFO, "context": {}, "args": []}
         outcome = await self._run(call, work, timeout=None, environment=None)
-        return {**_result(outcome), "preload": self.settings.preload, "capacity": self.capacity}
+        return {**self._result(outcome), "preload": self.settings.preload, "capacity": self.capacity}
 
-
-def _result(outcome: Outcome) -> Json:
-    answer = outcome.answer
-    if answer is None:
-        raise ExecutionFailed(f"the script ended with {outcome.ending()} before it gave a result")
-    if "error" in answer:
-        if answer.get("kind") == "result":
-            raise ResultInvalid(answer["error"])
-        raise ExecutionFailed(answer["error"], retryable=answer.get("kind") != "syntax")
-    if outcome.exit_code not in (0, _FLUSH_FAILED):
-        raise ExecutionFailed(f"the script ended with {outcome.ending()} after it gave its result")
-    return answer["result"]
+    def _result(self, outcome: Outcome) -> Json:
+        answer = outcome.answer
+        if answer is None:
+            raise ExecutionFailed(f"the script ended with {outcome.ending()} before it gave a result")
+        if "error" in answer:
+            if answer.get("kind") == "result":
+                raise ResultInvalid(answer["error"])
+            refused = answer.get("refused") and self.settings.isolation is not Isolation.OFF
+            message = f"{answer['error']}{_HELP if refused else ''}"
+            raise ExecutionFailed(message, retryable=answer.get("kind") != "syntax")
+        if outcome.exit_code not in (0, _FLUSH_FAILED):
+            raise ExecutionFailed(f"the script ended with {outcome.ending()} after it gave its result")
+        return answer["result"]

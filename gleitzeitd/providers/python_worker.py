@@ -254,5 +254,7 @@ def _fail(answers: Answers, headline: str, error: BaseException | None, kind: st
         traceback.print_exception(type(error), error, trace, limit=-TRACEBACK_FRAMES)
     if not answers.is_owner():
         _leave(1)
-    answers.say({"error": headline[:4000], "kind": kind, "limit": _limit_met(error)})
+    refused = isinstance(error, PermissionError) or type(error).__name__ == "gaierror"
+    limit = _limit_met(error)
+    answers.say({"error": headline[:4000], "kind": kind, "limit": limit, "refused": refused})
     sys.exit(1)

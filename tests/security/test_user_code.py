@@ -220,6 +220,13 @@ def test_a_task_has_no_network(victim: Victim, expression: str) -> None:
         assert victim.attempt(expression.format(port=server.getsockname()[1])) == "EACCES"
 
 
+def test_whoever_reads_that_something_was_refused_reads_where_it_could_be_allowed(victim: Victim) -> None:
+    with pytest.raises(
+        ExecutionFailed, match=r"PermissionError.*network, writable and hidden in the provider"
+    ):
+        victim.python("import socket; socket.socket()")
+
+
 def test_no_name_is_looked_up(victim: Victim) -> None:
     assert victim.attempt("socket.getaddrinfo('example.org', 80)") in ("EAI_AGAIN", "gaierror")
 
