@@ -1,12 +1,15 @@
-"""An authority of our own, and certificates that it vouches for; made with openssl."""
+"""An authority of our own, and certificates that it vouches for."""
 
 from __future__ import annotations
 
 import ssl
-import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from gleitzeitd.cli.cert_making import Made, Names, make_authority, make_certificate
 
 
 @dataclass(frozen=True)
@@ -22,17 +25,35 @@ class Authority:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self.file = directory / "ca.pem"
-        self._key = directory / "ca.key"
-        self._openssl("req", "-x509", *_NEW_KEY, "-subj", "/CN=test authority", "-days", "2",
-                      "-keyout", self._key, "-out", self.file)  # fmt: skip
+        self._made = make_authority("test authority", 2)
+        self.file.write_bytes(self._made.certificate)
 
-    def certificate(self, name: str, address: str = "") -> Pair:
-        """For a server or a client of this name."""
+    def certificate(
+        self,
+        name: str,
+        address: str = "",
+        *,
+        hosts: Sequence[str] | None = None,
+        components: Sequence[str] = (),
+        days_ago: float = 0.0,
+        into: str = "",
+    ) -> Pair:
+        """For a server or a client of this name. It is valid for two days; ``days_ago`` is when it was made.
+        ``into`` is what its files are called, if not as it is.
+        """
+        names = Names(
+            hosts=[name] if hosts is None else hosts,
+            addresses=[address] if address else [],
+            components=components,
+        )
+        now = datetime.now(UTC) - timedelta(days=days_ago)
+        return self._write(into or name, make_certificate(self._made, name, names, 2, now))
+
+    def _write(self, name: str, made: Made) -> Pair:
         pair = Pair(self._directory / f"{name}.pem", self._directory / f"{name}.key")
-        names = f"subjectAltName=DNS:{name}" + (f",IP:{address}" if address else "")
-        self._openssl("req", "-x509", *_NEW_KEY, "-subj", f"/CN={name}", "-addext", names, "-days", "2",
-                      "-addext", "basicConstraints=critical,CA:FALSE",
-                      "-CA", self.file, "-CAkey", self._key, "-keyout", pair.key, "-out", pair.certificate)  # fmt: skip
+        pair.certificate.write_bytes(made.certificate)
+        pair.key.touch(mode=0o600)
+        pair.key.write_bytes(made.key)
         return pair
 
     def grpc_server(self, name: str, *, ask: bool = True) -> Any:
@@ -52,9 +73,3 @@ class Authority:
             context.load_verify_locations(self.file)
             context.verify_mode = ssl.CERT_REQUIRED
         return context
-
-    def _openssl(self, *arguments: str | Path) -> None:
-        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=30)
-
-
-_NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")

@@ -47,6 +47,8 @@ _COMMANDS = {
     "drain": ("drain", "Have an engine or a provider take nothing new and finish what runs."),
     "doctor": ("doctor", "What is wrong with this host and with the system, and what to do about it."),
     "mcp": ("mcp", "Serve workflows and methods as tools to a host of the Model Context Protocol."),
+    "cert": ("cert", "Certificates of one's own, for hubs and components that speak TLS."),
+    "join": ("join", "Have this host work for the hub of another one."),
     "backup": ("backup", "A checked copy of the database, while everything runs."),
     "restore": ("backup", "A backup in the place of the database."),
     "token": (

@@ -32,10 +32,13 @@ def place(files: Sequence[Placed]) -> None:
     """
     drafts: list[tuple[Path, Placed]] = []
     former: list[tuple[Path, Path | None]] = []
+    at = None
     try:
         for each in files:
+            at = each.path
             drafts.append((_draft(each), each))
         for draft, each in drafts:
+            at = each.path
             kept = _kept(each.path)
             former.append((each.path, kept))
             draft.replace(each.path)
@@ -47,8 +50,7 @@ def place(files: Sequence[Placed]) -> None:
                 else:
                     kept.replace(path)
         hint = "" if os.geteuid() == 0 else " (it takes root)"
-        named = problem.filename2 or problem.filename or files[0].path
-        raise ConfigError(f"{named}: cannot be written: {problem.strerror}{hint}") from problem
+        raise ConfigError(f"{at}: cannot be written: {problem.strerror}{hint}") from problem
     finally:
         for rest in [draft for draft, _ in drafts] + [kept for _, kept in former if kept is not None]:
             with suppress(OSError):
