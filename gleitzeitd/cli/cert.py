@@ -79,7 +79,9 @@ def cert(ctx: click.Context, directory: Path) -> None:
 
 @cert.command("ca", cls=Command)
 @click.option("--name", metavar="NAME", help="What it calls itself; by default after this host.")
-@click.option("--days", type=click.IntRange(1, 36500), default=CA_DAYS, show_default=True)
+@click.option(
+    "--days", type=click.IntRange(1, 36500), default=CA_DAYS, show_default=True, help="How long it is valid."
+)
 @_directory
 @_force
 @json_option
@@ -112,7 +114,9 @@ def authority(ctx: click.Context, name: str | None, days: int, directory: Path, 
     help="The id of a component, or a pattern of ids; can be repeated.",
 )
 @click.option("--hub", is_flag=True, help="It is that of the hub of this host, from its next start on.")
-@click.option("--days", type=click.IntRange(1, 36500), default=DAYS, show_default=True)
+@click.option(
+    "--days", type=click.IntRange(1, 36500), default=DAYS, show_default=True, help="How long it is valid."
+)
 @_directory
 @_force
 @json_option

@@ -29,6 +29,7 @@ _PIECE = (
 )  # read at once from who is limited: small messages weigh much more once they are taken apart
 _END = b"\r\n\r\n"
 _LATER = 2  # seconds
+_TLS = b"\x16"  # how a handshake begins: RFC 8446, 5.1
 _TURN_SECONDS = 0.02
 
 
@@ -78,6 +79,9 @@ class Door(asyncio.Protocol):
             return
         start = max(0, len(self._head) - len(_END) + 1)
         self._head += data
+        if self._head[:1] == _TLS:
+            self.refuse(Refusal(400, "tls", "this port speaks no TLS: use http:// in the URL"))
+            return
         end = self._head.find(_END, start)
         if end > self._doors.settings().request_bytes or (
             end < 0 and len(self._head) > self._doors.settings().request_bytes
