@@ -185,3 +185,22 @@ class ShardClaimed(Event):
     owner_seconds: float
     """The asker owns them for so long from when it asked; then they may go to another."""
     claimants: list[ComponentId] = field(default_factory=list)
+
+
+@event(
+    "query_owners",
+    kind=Kind.COMMAND,
+    delivery=Delivery.ASK,
+    routes=[route(Role.EXECUTION_ENGINE, To.ONE, Role.PERSISTENCE)],
+    answers=("shard_owners", "persistence_error"),
+)
+class QueryOwners(Event):
+    """Which queue manager may give tasks of which shard? Asked when one gives some that was not known to."""
+
+
+@event("shard_owners", kind=Kind.REPLY, routes=[route(Role.PERSISTENCE, To.COMPONENT, Role.EXECUTION_ENGINE)])
+class ShardOwners(Event):
+    """Answers ``query_owners``."""
+
+    owners: dict[str, ComponentId]
+    """Shard (in decimal) to the queue manager that owns it now; a shard that nobody owns is missing."""

@@ -31,7 +31,8 @@ from gleitzeitd.machines.base import (
     SetTimer,
 )
 from gleitzeitd.machines.feed import read_entry, stamp_of
-from gleitzeitd.model.names import ComponentId, Role, WorkflowId
+from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId
+from gleitzeitd.plain import Json
 from gleitzeitd.record import positional_record
 
 HISTORY_PAGE = 500
@@ -90,6 +91,8 @@ class _Watch:
     """Something came that the page being fetched may have been read too early to hold."""
     existed: bool = False
     """It had been there when the page was asked for: what was submitted since may be missing in it."""
+    providers: dict[tuple[TaskId, int], ComponentId] = field(default_factory=dict)
+    """Of the attempts that are known to have started and not to have ended: who may tell how they go on."""
 
 
 @dataclass(slots=True)
@@ -100,6 +103,7 @@ class Client(Machine):
 
     component_id: ComponentId
     _watches: dict[str, _Watch] = field(default_factory=dict)
+    _dropped: int = 0  # what was said of attempts by those who do not run them
 
     # --- what the person or program wants -----------------------------------------------------
 
@@ -256,12 +260,26 @@ class Client(Machine):
             return [] if watch.fetching else self._fetch(topic)
         return self._pass_on(topic, watch, event, ctx.envelope.correlation_id)
 
+    def _streamed(self, event: v.TaskOutput | v.TaskProgress, ctx: Context) -> Effects:
+        """Only from the provider that has been given the work, as far as that is known yet."""
+        watch = self._watches.get(event.workflow_id) or self._watches.get("*")
+        provider = watch.providers.get((event.task_id, event.attempt)) if watch is not None else None
+        if provider not in (None, ctx.envelope.source_component):
+            self._dropped += 1
+            return []
+        return self._published(event, ctx)
+
     def _pass_on(self, topic: str, watch: _Watch, event: Event, correlation_id: str) -> Effects:
         stamp = stamp_of(event)
         assert stamp is not None
         if stamp.number <= watch.cursor:
             return []
         watch.cursor = stamp.number
+        match event:
+            case e.TaskStarted():
+                watch.providers[event.task_id, event.attempt] = event.provider_id
+            case e.TaskCompleted() | e.TaskFailed():
+                watch.providers.pop((event.task_id, event.attempt), None)
         watch.exists = True
         watch.heard = True
         return [Call(topic, Published(event, correlation_id))]
@@ -321,10 +339,13 @@ class Client(Machine):
         return self._published(event, ctx)
 
     def on_task_output(self, event: v.TaskOutput, ctx: Context) -> Effects:
-        return self._published(event, ctx)
+        return self._streamed(event, ctx)
 
     def on_task_progress(self, event: v.TaskProgress, ctx: Context) -> Effects:
-        return self._published(event, ctx)
+        return self._streamed(event, ctx)
+
+    def figures(self) -> dict[str, Json]:
+        return {"streams_dropped": self._dropped} if self._dropped else {}
 
 
 def _has_history(topic: str) -> bool:

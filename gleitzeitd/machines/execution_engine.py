@@ -35,13 +35,13 @@ from gleitzeitd.machines.base import (
     CancelTimer,
     Context,
     Effects,
-    Machine,
     Note,
     Reply,
     SetTimer,
     Tell,
     caused,
 )
+from gleitzeitd.machines.lessors import LeaseTaker, Lessors
 from gleitzeitd.machines.room import DISCONNECTED_SECONDS, UNREACHABLE_SECONDS, Offer, Room
 from gleitzeitd.machines.run import Phase, Run, name_of
 from gleitzeitd.machines.starts import HELD_SECONDS, Starts
@@ -67,8 +67,7 @@ _TICK = "request"
 _HAND_BACK = "hand back"
 _STARTS = "starts"
 TICK_SECONDS = 1.0
-KEPT_FREE = 8
-"""Of so many slots one is kept free of each protocol, if there are others."""
+KEPT_FREE = 8  # of so many slots one is kept free of each protocol, if there are others
 UNWANTED_LIMIT = 1000
 """Attempts remembered that were cancelled before they had come; the oldest are forgotten."""
 
@@ -81,7 +80,7 @@ def _lost(why: str) -> ErrorInfo:
 
 
 @dataclass(slots=True)
-class ExecutionEngine(Machine):
+class ExecutionEngine(LeaseTaker):
     """Runs what it is given, in a fixed number of slots."""
 
     role = Role.EXECUTION_ENGINE
@@ -94,6 +93,7 @@ class ExecutionEngine(Machine):
     _received: dict[ComponentId, int] = field(default_factory=dict)
     _unwanted: dict[Attempt, None] = field(default_factory=dict)  # cancelled before they have come
     _starts: Starts = field(default_factory=Starts)
+    lessors: Lessors = field(default_factory=Lessors)
     _offer: Offer = field(default_factory=lambda: Offer(-1, {}))
     """What queue managers were told last."""
     _draining: bool = False
@@ -218,10 +218,9 @@ class ExecutionEngine(Machine):
 
     # --- attempts -----------------------------------------------------------------------------------
 
-    def on_execute_task(self, event: q.ExecuteTask, ctx: Context) -> Effects:
+    def take(self, event: q.ExecuteTask, ctx: Context) -> Effects:
         task = event.task
-        source = ctx.envelope.source_component
-        self._received[source] = event.number
+        self._received[ctx.envelope.source_component] = event.number
         self._offer.take(task.protocol)
         run = Run(task, ctx.envelope.correlation_id, ctx.envelope.message_id)
         if run.attempt in self._runs:
@@ -497,4 +496,5 @@ class ExecutionEngine(Machine):
             "completed": self._completed,
             "failed": self._failed,
             "providers": len(self._room),
+            **self.lessors.figures(),
         }

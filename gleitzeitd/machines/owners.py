@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gleitzeitd.errors import NotPermitted
+from gleitzeitd.events.persistence import ClaimShard, ShardClaim, ShardClaimed, ShardOwners
 from gleitzeitd.model.change import TakeShards
 from gleitzeitd.model.ledger import Audience, Fact, ShardRow
 from gleitzeitd.model.names import SHARDS, ComponentId, Role, Shard
@@ -117,6 +118,20 @@ class Owners:
         """Whether the shard is a component's, for whichever role."""
         row = self._rows[shard]
         return component_id in (row.owner_id(Role.DEPENDENCY_RESOLVER), row.owner_id(Role.QUEUE_MANAGER))
+
+    def answer_to(self, claim: ClaimShard, owner_seconds: float) -> ShardClaimed:
+        """What the claimant owns now."""
+        role = claim.role
+        owned = [
+            ShardClaim(shard=row.shard, epoch=row.epoch(role), number=row.last(role))
+            for row in self.owned(role, claim.incarnation)
+        ]
+        return ShardClaimed(owned=owned, owner_seconds=owner_seconds, claimants=self.claimants(role))
+
+    def told(self) -> ShardOwners:
+        """Who may lease the tasks of each shard."""
+        named = ((row.shard, row.owner_id(Role.QUEUE_MANAGER)) for row in self._rows)
+        return ShardOwners(owners={str(shard): ComponentId(owner) for shard, owner in named if owner})
 
     def claimants(self, role: Role) -> list[ComponentId]:
         """Who has claimed lately."""

@@ -135,8 +135,7 @@ class Persistence(Machine):
     _reads: dict[str, Envelope] = field(default_factory=dict)
     _numbers: count[int] = field(default_factory=count)
     _committed: int = 0
-    _refused: int = 0
-    """Changes, claims and statements of those who do not hold what they are about."""
+    _refused: int = 0  # changes, claims, statements of those who do not hold what they are about
     _trouble: str = ""
     """Why the last transaction failed; empty if it did not."""
     _sweeping: bool = False
@@ -428,8 +427,7 @@ class Persistence(Machine):
     def on_claim_shard(self, event: p.ClaimShard, ctx: Context) -> Effects:
         if not self._open or event.role not in (Role.DEPENDENCY_RESOLVER, Role.QUEUE_MANAGER):
             return []
-        owner = event.incarnation
-        source = ctx.envelope.source_component
+        owner, source = event.incarnation, ctx.envelope.source_component
         if (problem := claim_problem(event.role, owner, source, ctx.envelope.source_role)) is not None:
             self._refused += 1
             note = Note("warning", "a claim was refused", {"peer": source, "error": problem})
@@ -446,14 +444,10 @@ class Persistence(Machine):
         return []
 
     def _claimed(self, claim: p.ClaimShard, asker: Envelope) -> Reply:
-        rows = self._owners.owned(claim.role, claim.incarnation)
-        owned = [
-            p.ShardClaim(shard=row.shard, epoch=row.epoch(claim.role), number=row.last(claim.role))
-            for row in rows
-        ]
-        claimants = self._owners.claimants(claim.role)
-        answer = p.ShardClaimed(owned=owned, owner_seconds=self.settings.owner_seconds, claimants=claimants)
-        return Reply(answer, asker)
+        return Reply(self._owners.answer_to(claim, self.settings.owner_seconds), asker)
+
+    def on_query_owners(self, event: p.QueryOwners, ctx: Context) -> Effects:
+        return [Reply(self._owners.told(), ctx.envelope)] if self._open else []  # it is asked again
 
     # --- reading ------------------------------------------------------------------------------------
 

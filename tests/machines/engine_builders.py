@@ -7,11 +7,12 @@ from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.events import provider as v
 from gleitzeitd.events import queue_manager as q
+from gleitzeitd.events.persistence import ShardOwners
 from gleitzeitd.machines.base import CancelAsk, CancelTimer, SetTimer
 from gleitzeitd.machines.execution_engine import ExecutionEngine, Settings
 from gleitzeitd.machines.starts import HELD_SECONDS
 from gleitzeitd.model.ledger import Execution
-from gleitzeitd.model.names import ComponentId, TaskId, WorkflowId
+from gleitzeitd.model.names import SHARDS, ComponentId, TaskId, WorkflowId
 from tests.drive import Dialogue, asks, tells
 
 ME, P1, P2, QUEUE = map(ComponentId, ("engine-1", "provider-1", "provider-2", "queue-1"))
@@ -28,6 +29,8 @@ def provider(name=P1, capacity=1, protocol=ECHO):
 
 def engine(*providers, slots=2):
     d = Dialogue(ExecutionEngine(ME, Settings(slots=slots)))
+    owners = {str(shard): QUEUE for shard in range(SHARDS)}
+    assert d.machine.lessors.hear(ShardOwners(owners=owners), 0.0) == ([], [])
     d.start() << asks(r.FindProvider, key="providers") << SetTimer("request", 1.0)
     d.hub_connected() << tells(e.CapacityUpdate(slots=slots)) << asks(r.FindProvider)
     infos = [one.provider for one in providers]

@@ -69,16 +69,16 @@ def test_an_attempt_waits_for_a_provider_with_room_in_order():
 
 
 def test_where_many_start_the_ledger_is_told_of_those_that_have_not_ended_a_little_later():
-    d = called(engine(provider(capacity=3), slots=9) >> execute())
-    called(d >> execute(task="b", number=2), "b", held=True)
-    called(d >> execute(task="c", number=3), "c", held=True)
+    d = called(engine(provider(capacity=3), slots=9).receive(execute(), source=QUEUE))
+    called(d.receive(execute(task="b", number=2), source=QUEUE), "b", held=True)
+    called(d.receive(execute(task="c", number=3), source=QUEUE), "c", held=True)
     d.receive(result("b"), source=P1)
     reported(d, e.TaskCompleted, "b")
     d.expire("starts") << SetTimer("starts", HELD_SECONDS)
     d.expire("starts") << asks(e.TaskStarted, key="start/w/c/1", provider_id=P1)
     d << SetTimer("starts", HELD_SECONDS)
     d.expire("starts").silent()
-    called(d >> execute(task="d", number=4), "d")
+    called(d.receive(execute(task="d", number=4), source=QUEUE), "d")
 
 
 def test_the_provider_with_most_room_is_called():
@@ -101,8 +101,8 @@ def test_an_outdated_attempt_is_ended_and_nobody_is_told():
 
 
 def test_an_engine_that_was_away_learns_what_is_anothers_before_the_work_has_ended():
-    d = called(engine(provider(capacity=2)) >> execute())
-    called(d >> execute(task="b", number=2), "b", held=True)
+    d = called(engine(provider(capacity=2)).receive(execute(), source=QUEUE))
+    called(d.receive(execute(task="b", number=2), source=QUEUE), "b", held=True)
     d.expire("starts") << SetTimer("starts", HELD_SECONDS)
     d.expire("starts") << asks(e.TaskStarted, key="start/w/b/1") << SetTimer("starts", HELD_SECONDS)
     d.answer(p.DataSaved(status="ok"), key="start/w/a/1").answer(p.DataSaved(status="ok"), key="start/w/b/1")
@@ -121,7 +121,7 @@ def test_an_engine_that_was_away_learns_what_is_anothers_before_the_work_has_end
 
 
 def test_what_may_not_run_twice_is_not_given_up_when_its_engine_was_away():
-    d = engine(provider()) >> execute(once=True)
+    d = engine(provider()).receive(execute(once=True), source=QUEUE)
     d << asks(e.TaskStarted, key="start/w/a/1")
     d.answer(p.DataSaved(status="ok"), key="start/w/a/1") << asks(v.ExecuteMethod, key="call/w/a/1", to=P1)
     d.settle().silent()

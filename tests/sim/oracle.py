@@ -54,7 +54,7 @@ REACHABLE = _reachable()
 
 def workflows_of(change: c.Change) -> list[WorkflowId]:
     match change:
-        case c.TakeShards():
+        case c.TakeShards() | c.NoteAudit():
             return []
         case c.GrantLeases(leases=leases):
             return list(dict.fromkeys(wish.workflow_id for wish in leases))
@@ -85,12 +85,12 @@ class OracleStore(WatchedStore):
         self.deleted: dict[str, Record] = {}
 
     async def commit(self, changes: list[c.Change], at: str) -> list[c.Outcome]:  # type: ignore[override]
-        epochs = {change: self._epoch(change) for change in map(_Id, changes)}
+        owned = {change: self._owned(change) for change in map(_Id, changes)}
         outcomes = []
         for part in _apart(changes):
             outcomes += await self._part(part, at)
         for change, outcome in zip(changes, outcomes, strict=True):
-            self._fence(change, outcome, epochs[_Id(change)])
+            self._fence(change, outcome, owned[_Id(change)])
             if isinstance(change, c.GrantLeases):
                 self._leases(outcome)
             if isinstance(change, (c.CompleteTask, c.FailTask)) and outcome.status is c.Status.OK:
@@ -128,20 +128,23 @@ class OracleStore(WatchedStore):
             numbers=[fact.stamp.number for fact in ran(self.history(w, 0, 100_000))],
         )
 
-    def _epoch(self, change: _Id) -> int:
+    def _owned(self, change: _Id) -> tuple[int, str]:
         fence = getattr(change.of, "fence", None)
         if fence is None:
-            return 0
+            return 0, ""
         shard = getattr(change.of, "shard", None)
         row = self._tables.shards[shard if shard is not None else shard_of(change.of.workflow_id)]
-        return row.epoch(fence.role)
+        return row.epoch(fence.role), row.owner(fence.role).rpartition(".")[0]
 
     @staticmethod
-    def _fence(change: Any, outcome: c.Outcome, epoch: int) -> None:
+    def _fence(change: Any, outcome: c.Outcome, owned: tuple[int, str]) -> None:
         fence = getattr(change, "fence", None)
         acted = outcome.facts or outcome.executions or isinstance(change, c.AcceptWorkflow)
-        if fence is not None and outcome.status is c.Status.OK and acted and fence.epoch != epoch:
-            raise Violation(f"epoch {fence.epoch} of {fence.role} acted in epoch {epoch}: {change}")
+        if fence is None or outcome.status is not c.Status.OK or not acted:
+            return
+        epoch, owner = owned
+        if fence.epoch not in (None, epoch) or fence.asker != owner:
+            raise Violation(f"{fence} acted in epoch {epoch} of {owner}: {change}")
 
     def _leases(self, outcome: c.Outcome) -> None:
         for each in outcome.executions:
