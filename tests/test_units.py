@@ -145,7 +145,12 @@ def test_the_token_is_where_the_units_look_for_it_and_its_modes_are_kept() -> No
     for name in DAEMONS:
         keys = [f"keys:{KEYS_FILE.name}"] if name == "gleitzeit-hub.service" else []
         secrets = ["secrets:gleitzeit.secrets.%i"] if name == "gleitzeit-provider@.service" else []
-        assert unit(name)["Service.LoadCredential"] == [*keys, f"token:{CREDENTIAL.name}", *secrets]
+        own = "gleitzeit-hub" if name == "gleitzeit-hub.service" else "gleitzeit"
+        shown = [f"{each}:{own}.{each}" for each in ("certificate", "key", "ca")]
+        if own == "gleitzeit":
+            shown.pop()  # everybody may read that, and it is where join puts it
+        wanted = [*keys, f"token:{CREDENTIAL.name}", *shown, *secrets]
+        assert unit(name)["Service.LoadCredential"] == wanted
 
 
 def test_what_users_have_written_sees_neither_the_ledger_nor_the_tokens_of_others() -> None:

@@ -203,6 +203,39 @@ def isolation(directory: Path = DIRECTORY) -> Iterator[Finding]:
         yield ok("isolation", f"this kernel can keep tasks of {' and '.join(theirs)} from what is not theirs")
 
 
+def tls(environment: Mapping[str, str], now: float, directory: Path = DIRECTORY) -> Iterator[Finding]:
+    """Whether the certificates that the settings of this host name are good, and will be for a while."""
+    from gleitzeitd.plan import parts_of
+    from gleitzeitd.runtime.tls import find_files, weaknesses
+
+    looked_at: set[Path] = set()
+    wrong: dict[str, Finding] = {}
+    shared = directory / "gleitzeit.toml"
+    for role, name, label in configured(directory):
+        given = [*(["--config", str(shared)] if _exists(shared) else []), "--config", label]
+        try:
+            parts = parts_of([role, *([name] if name else []), *given], environment)
+        except (ConfigError, SystemExit):
+            continue  # said of the configuration
+        files = find_files(parts[0].loaded.settings["security"], {})
+        named = {each for each in (files.certificate, files.key, files.ca) if each is not None}
+        if not named or named <= looked_at:
+            continue
+        looked_at |= named
+        try:
+            for text in weaknesses(files, now):
+                said, _, remedy = text.rpartition(": ")
+                level = problem if "has expired" in text else warning
+                wrong[said] = level("certificates", said, remedy)
+        except ConfigError as found:
+            wrong[str(found)] = problem("certificates", str(found), "gleitzeit cert show, as root")
+        except OSError:
+            continue  # a key that is not for us
+    yield from wrong.values()
+    if looked_at and not wrong:
+        yield ok("certificates", f"{plural(len(looked_at), 'file')}, nothing wrong")
+
+
 def database(options: Options) -> Iterator[Finding]:
     """Whether the database of this host is whole, and has room to grow."""
     from gleitzeitd.runtime.backup import quick_check, size_of

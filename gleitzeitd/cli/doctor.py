@@ -7,6 +7,7 @@ finding as well.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
 
 import click
@@ -81,6 +82,7 @@ def _of_this_host(options: Options) -> list[Finding]:
         *here.units(found, booted=is_booted()),
         *here.configuration(options.environment),
         *here.token(options),
+        *here.tls(options.environment, time.time()),
         *here.isolation(),
         *here.database(options),
     ]

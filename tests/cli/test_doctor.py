@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from gleitzeitd.errors import HubUnreachable
 from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.events.hub import ComponentInfo
 from gleitzeitd.model.names import SHARDS, ComponentId, Role
+from tests.certificates import Authority
 from tests.cli.fake_client import FakeClient, a_task, a_workflow, call, runner
 
 OURS = [role for role in Role if role is not Role.CLIENT]
@@ -254,3 +256,23 @@ def test_leases_of_an_engine_that_is_gone_and_lost_tasks_are_named() -> None:
     found = bad(there.held_up(a_workflow("w", "running"), tasks, {"engine-1"}))
     assert [each[0] for each in found] == ["warning", "problem"]
     assert "engine-9" in found[0][1]
+
+
+def test_certificates_are_looked_at_two_weeks_before_they_expire(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "tls")
+    hub = authority.certificate("hub")
+    said = "\n".join(f'{key} = "{file}"' for key, file in (
+        ("certificate_file", hub.certificate), ("key_file", hub.key), ("ca_file", authority.file),
+    ))  # fmt: skip
+    (tmp_path / "hub.toml").write_text(f"[security]\n{said}\n")
+
+    def found(days: float) -> list[tuple[str, str]]:
+        return bad(here.tls({}, time.time() + days * 86400, tmp_path))
+
+    assert [level for level, _ in found(0)] == ["warning", "warning"]
+    assert f"{hub.certificate}: expires on" in found(0)[0][1]
+    assert [level for level, _ in found(3)] == ["problem", "problem"]
+    assert "has expired" in found(3)[0][1]
+    assert list(here.tls({}, time.time(), tmp_path / "nothing")) == []
+    hub.key.chmod(0o644)
+    assert any("open to every user" in text for _, text in found(0))
