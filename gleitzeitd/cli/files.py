@@ -12,7 +12,7 @@ from gleitzeitd.errors import GleitzeitError, WorkflowInvalid
 
 
 @command("validate")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(readable=False))
 @json_option
 @click.pass_context
 def validate(ctx: click.Context, files: tuple[str, ...]) -> None:

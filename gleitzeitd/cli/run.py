@@ -88,7 +88,7 @@ def prepare(path: str, inputs: tuple[str, ...], workflow_id: str | None) -> Prep
 
 
 @command("run")
-@click.argument("file", metavar="FILE", type=click.Path())
+@click.argument("file", metavar="FILE", type=click.Path(readable=False))
 @_input_option
 @_id_option
 @click.option(
@@ -225,7 +225,7 @@ def _finish(session: Session, result: WorkflowResult) -> None:
 
 
 @command("submit")
-@click.argument("file", metavar="FILE", type=click.Path())
+@click.argument("file", metavar="FILE", type=click.Path(readable=False))
 @_input_option
 @_id_option
 @connection_options

@@ -5,6 +5,9 @@ from __future__ import annotations
 from gleitzeitd.record import record
 
 
+_SHOWN = 100
+
+
 @record
 class Problem:
     """What a person has to mend in a document before it can be used."""
@@ -19,11 +22,12 @@ class Problem:
 
 
 def dotted(path: tuple[str | int, ...]) -> str:
-    """``tasks[3].dependencies[0]`` for a path."""
+    """``tasks[3].dependencies[0]`` for a path; of a long key, its beginning."""
     text = ""
     for step in path:
         if isinstance(step, int):
             text += f"[{step}]"
         else:
-            text += f".{step}" if text else step
+            shown = step if len(step) <= _SHOWN else f"{step[:_SHOWN]}..."
+            text += f".{shown}" if text else shown
     return text

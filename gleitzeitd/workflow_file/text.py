@@ -19,13 +19,16 @@ from gleitzeitd.model.table_reader import INTEGER_LIMIT, too_deep, too_long_text
 from gleitzeitd.plain import Json, describe
 from gleitzeitd.workflow_file.advice import advice
 
+_COMMA = "a comma before the end of a table or list; remove it"
 _KEY = "a key must be text, found {}; put it in quotes"
 _TAG = "tag:yaml.org,2002:"
 _TEXT_TAGS = frozenset({_TAG + "str", _TAG + "timestamp", _TAG + "value"})
 _SCALAR_TAGS = frozenset({_TAG + name for name in ("null", "bool", "int", "float")})
 _DIGITS_LIMIT = 100
 _SHOWN = 80
-_TOKEN = re.compile(r'"(?:[^"\\]|\\[\s\S])*(?:"|\Z)|[\[\]{},:]|[^\s\[\]{},:"]+')
+_FAR_TOO_MANY = 2
+"""With less, it can still be said that there are too many tasks."""
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\[\s\S])*+(?:"|\Z)|[\[\]{},:]|[^\s\[\]{},:"]+')
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -178,7 +181,10 @@ class _Builder:
     def merge(self, parent: _Node, node: _Node) -> None:
         tables = node.value if isinstance(node.value, list) else [node.value]
         if not all(isinstance(table, dict) for table in tables):
-            self.refuse(node.place, f"'<<' takes a table, or a list of tables, found {describe(node.value)}")
+            found = "a list of others" if isinstance(node.value, list) else describe(node.value)
+            self.refuse(
+                node.place, f"'<<' takes a table, or a list of tables, found {found}; put it in quotes"
+            )
         parent.merged += tables
 
     def alias(self, name: str, place: Place) -> None:
@@ -324,10 +330,9 @@ def parse_json(text: str, source: str, limits: Limits) -> tuple[Json, Place]:
     try:
         json.loads(text, parse_int=float, parse_constant=float)  # for its messages; the value is built below
     except json.JSONDecodeError as problem:
-        found = repr(text[problem.pos]) if problem.pos < len(text) else "the end of the file"
-        said = problem.msg.removesuffix(" at").removesuffix(" starting")
-        reason = f"no JSON: {said[:1].lower()}{said[1:]}, found {found}{advice(problem.msg)}"
-        raise WorkflowInvalid(f"{source}:{problem.lineno}:{problem.colno}: {reason}") from problem
+        at, reason = _json_problem(text, problem)
+        place = lines.place(at)
+        raise WorkflowInvalid(f"{source}:{place.line}:{place.column}: no JSON: {reason}") from problem
     for match in _TOKEN.finditer(text):
         symbol, place = match.group(), lines.place(match.start())
         if symbol in ("{", "["):
@@ -340,12 +345,27 @@ def parse_json(text: str, source: str, limits: Limits) -> tuple[Json, Place]:
     return builder.root.value, builder.root.place
 
 
+def _json_problem(text: str, problem: json.JSONDecodeError) -> tuple[int, str]:
+    """Where it is, and what it is; the same for all versions of Python, of which some know of such commas."""
+    before = text[: problem.pos].rstrip()
+    if text[problem.pos : problem.pos + 1] in ("}", "]") and before.endswith(","):
+        return len(before) - 1, _COMMA
+    if problem.msg.startswith("Illegal trailing comma"):
+        return problem.pos, _COMMA
+    found = repr(text[problem.pos]) if problem.pos < len(text) else "the end of the file"
+    said = problem.msg.removesuffix(" at").removesuffix(" starting")
+    return problem.pos, f"{said[:1].lower()}{said[1:]}, found {found}{advice(problem.msg)}"
+
+
 def _bound_json(builder: _Builder, text: str, lines: _Lines) -> None:
-    """Refuses what is nested too deeply before it meets a parser that recurses."""
-    depth = 0
+    """Refuses what is nested too deeply before it meets a parser that recurses, and what is far too much."""
+    depth = values = 0
     for match in _TOKEN.finditer(text):
         symbol = match.group()
         depth += (symbol in ("{", "[")) - (symbol in ("}", "]"))
+        values += (symbol not in ("}", "]", ",", ":")) - (symbol == ":")  # before a colon stands a key
+        if values > _FAR_TOO_MANY * builder.limits.nodes:
+            builder.refuse(lines.place(match.start()), too_many_values(builder.limits.nodes))
         if depth > builder.limits.depth:
             builder.refuse(lines.place(match.start()), too_deep(builder.limits.depth))
 
