@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from gleitzeitd.machines.hub_settings import Settings as HubSettings
+from gleitzeitd.runtime.gate import Gate
 from gleitzeitd.runtime.hub_daemon import HubDaemon
 
 
@@ -16,7 +17,7 @@ async def until(condition: object) -> None:
 
 
 async def test_the_hub_says_who_is_there_who_is_not_and_where_it_listens() -> None:
-    one = HubDaemon(HubSettings(port=0), None)
+    one = HubDaemon(HubSettings(port=0), Gate.closed())
     assert one.status_line() == "starting"
     async with asyncio.TaskGroup() as group:
         group.create_task(one.run())
