@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import aiohttp
@@ -47,6 +48,12 @@ async def figures(server):
     ):
         assert answer.status == 200
         return await answer.text()
+
+
+def test_the_unit_of_the_hub_may_have_as_many_files_open_as_it_may_have_connections():
+    unit = (Path(__file__).parents[2] / "systemd/gleitzeit-hub.service").read_text()
+    (files,) = [line.partition("=")[2] for line in unit.splitlines() if line.startswith("LimitNOFILE=")]
+    assert int(files) >= Settings().max_connections + 256
 
 
 @scenario
