@@ -24,7 +24,7 @@ def analyzed(
     check: SchemaCheck,
     limits: WorkflowLimits,
 ) -> tuple[Submission | None, list[Problem]]:
-    """The submission, or the problems; whoever sent it, nothing is trusted that a command line has checked."""
+    """The submission, or the problems: it may have come past every command line."""
     if not is_identifier(event.workflow_id):
         message = "workflow_id: letters, digits and _ . : @ - only, at most 200"
         return None, [Problem(path=(), message=message)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from gleitzeitd.record import record
 
-
 _SHOWN = 100
 
 

@@ -96,8 +96,8 @@ def _matching(directory: Path, pattern: str, most: int, reader: TableReader) -> 
         reader.problem(("batch", "pattern"), f"{pattern!r} is no pattern of files in a directory: {problem}")
         return []
     except TooManyError:
-        where = f"more than {ENTRIES_LIMIT} files and folders in {directory} would have to be looked at"
-        reader.problem(("batch", "directory"), f"{where}; name a smaller one")
+        message = f"more than {ENTRIES_LIMIT} files and folders in {directory} would have to be looked at"
+        reader.problem(("batch", "directory"), f"{message}; name a smaller one")
         return []
     if len(found) > most:
         remedy = "name fewer, and make several workflows of it"
