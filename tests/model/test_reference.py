@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -180,3 +182,25 @@ def test_finding_and_renaming_never_raise_and_renaming_changes_no_meaning(text, 
 def test_a_long_text_of_open_marks_is_read_in_linear_time():
     assert len(find({"p": "${['" * 50_000}, ()).problems) == 50_000
     assert find({"p": "'${a['" * 50_000}, {"p"}).problems
+
+
+def test_a_large_value_that_is_referred_to_often_is_refused_before_it_is_put_in() -> None:
+    large = ["x" * 1000] * 10_000
+    for parameters in (
+        {f"p{n}": "${a}" for n in range(1000)},
+        {"p": "${a} " * 1000},
+        {"code": "${a}\n" * 1000},
+        {"p": ["${a[0]}${a[1]}"] * 10_000},
+    ):
+        started = time.process_time()
+        with pytest.raises(ParameterInvalid, match="what is referred to takes more than 12000000 characters"):
+            substitute(parameters, {"a": large}.__getitem__, python_keys={"code"}, room=12_000_000)
+        assert time.process_time() - started < 2  # about 0.1
+
+
+def test_there_is_room_for_a_value_that_is_referred_to_once() -> None:
+    large = ["x" * 1000] * 20_000
+    found = substitute({"p": "${a}", "n": "${n}"}, {"a": large, "n": 1}.__getitem__, room=12_000_000)
+    assert found == {"p": large, "n": 1}
+    with pytest.raises(ParameterInvalid, match="refer to parts of the results"):
+        substitute({"p": "${a}", "q": "${a}"}, {"a": large}.__getitem__, room=12_000_000)
