@@ -55,7 +55,7 @@ class Lessors:
     def hear(self, told: ShardOwners, now: float) -> tuple[list[Order], Effects]:
         """The ledger has answered: the orders that are to be carried out, and what the journal hears."""
         self._asked_at = None
-        owners = {int(shard): owner for shard, owner in told.owners.items()}
+        owners = {int(shard): owner for shard, owner in told.owners.items() if shard.isdecimal()}
         for shard, owner in self._owners.items():
             if owners.get(shard) != owner:
                 self._before[shard] = owner, now + LATE_SECONDS
