@@ -54,7 +54,7 @@ from gleitzeitd.runtime.connection import LinkSettings
 from gleitzeitd.runtime.conversation import Desk, Stream, as_exception
 from gleitzeitd.runtime.identity import client_identity
 from gleitzeitd.runtime.patience import Patience
-from gleitzeitd.runtime.submission import Source, Submitted, checked, id_for, new_workflow_id
+from gleitzeitd.runtime.submission import Source, Submitted, checked, id_for, namespace_in, new_workflow_id
 from gleitzeitd.runtime.tasks import Tasks
 from gleitzeitd.runtime.tls import Trust, trust_in
 
@@ -108,7 +108,7 @@ class Client:
         is for hubs that speak TLS: ``trust_in(ca="ca.pem")``; without it, this host has to know their CA.
         ``limits`` are those of workflows; the resolver that accepts them has its own.
         """
-        self.limits = limits
+        self.limits, self.namespace = limits, namespace_in(token)
         self.hub_urls = [hub_urls] if isinstance(hub_urls, str) else list(hub_urls)
         self.timeout = timeout
         self._connect_timeout = connect_timeout
@@ -265,7 +265,7 @@ class Client:
             WorkflowConflict: another workflow has this id.
         """
         document, reading = await asyncio.to_thread(checked, workflow, self.limits)
-        return await self._submit(document, id_for(reading, workflow_id), inputs or {})
+        return await self._submit(document, id_for(reading, workflow_id, self.namespace), inputs or {})
 
     async def _submit(self, document: Json, workflow_id: WorkflowId, inputs: Mapping[str, Json]) -> Submitted:
         command = d.SubmitWorkflow(workflow_id=workflow_id, workflow=document, inputs=dict(inputs))
@@ -296,7 +296,7 @@ class Client:
             WorkflowInvalid: nothing ran.
         """
         document, reading = await asyncio.to_thread(checked, workflow, self.limits)
-        identifier = id_for(reading, workflow_id)
+        identifier = id_for(reading, workflow_id, self.namespace)
         # Watched before it is submitted: output is volatile, and nothing of it should be missed.
         async with self._stream(identifier) as stream:
             submitted = await self._submit(document, identifier, inputs or {})

@@ -148,7 +148,7 @@ async def _call(session: Session, wanted: _Wanted) -> int:
     reading = read(document)
     if reading.workflow is None:
         raise _refused(wanted, reading.problems)
-    identifier = id_for(reading, wanted.workflow_id)
+    identifier = id_for(reading, wanted.workflow_id, session.client.namespace)
     as_json = session.options.as_json
     shown = Shown(live=sys.stdout.isatty() and not as_json, silent=as_json and not sys.stderr.isatty())
     session.options.tell = shown.tell

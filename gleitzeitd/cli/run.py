@@ -74,14 +74,15 @@ def prepare(path: str, inputs: tuple[str, ...], workflow_id: str | None) -> Prep
         WorkflowInvalid: it has problems, all of which are named.
     """
     from gleitzeitd.cli.limits import workflow_limits
-    from gleitzeitd.runtime.submission import id_for
+    from gleitzeitd.runtime.submission import id_for, namespace_in
     from gleitzeitd.workflow_file import load
 
     file = load(path, workflow_limits(click.get_current_context().ensure_object(Options)))
     reading = file.read()
     if reading.workflow is None:
         raise FileRefused(file, reading.problems)
-    identifier = id_for(reading, workflow_id)
+    options = click.get_current_context().ensure_object(Options)
+    identifier = id_for(reading, workflow_id, namespace_in(options.secret()) if options.hubs() else None)
     prepared = Prepared(file, reading.workflow, parse_inputs(inputs, reading.workflow.inputs), identifier)
     prepared.warn(list(reading.warnings))
     return prepared

@@ -178,7 +178,7 @@ class Calls:
         problems = tool.problems(arguments)
         if problems:
             return _refused(tool, problems)
-        workflow_id = new_workflow_id(tool.name)
+        workflow_id = new_workflow_id(tool.name, self._client.namespace)
         try:
             await self._client.submit(
                 tool.marked(arguments, host), workflow_id=workflow_id, inputs=tool.inputs(arguments)

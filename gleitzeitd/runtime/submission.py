@@ -11,6 +11,8 @@ from typing import Any
 from gleitzeitd import workflow_file as files
 from gleitzeitd.errors import WorkflowInvalid
 from gleitzeitd.events import dependency_resolver as d
+from gleitzeitd.model.access import NAMESPACE_END
+from gleitzeitd.model.claims import said_by
 from gleitzeitd.model.document import Reading, read
 from gleitzeitd.model.limits import LIMITS, WorkflowLimits
 from gleitzeitd.model.names import WorkflowId, is_identifier
@@ -22,10 +24,18 @@ Source = str | Path | Mapping[str, Json]
 """A workflow: the path of its file, or the document as plain data."""
 
 
-def new_workflow_id(name: str) -> WorkflowId:
-    """An id that a person can recognise: ``<the name, simplified>-<8 hex digits>``."""
+def namespace_in(token: str | None) -> str | None:
+    """The namespace to which a token confines who has it; the hub looks whether the token is genuine."""
+    claims = said_by(token) if token else None
+    namespace = claims.get("ns") if claims is not None else None
+    return namespace if type(namespace) is str and is_identifier(namespace) else None
+
+
+def new_workflow_id(name: str, namespace: str | None = None) -> WorkflowId:
+    """An id that a person can recognise: ``<the name, simplified>-<8 hex digits>``, in the namespace."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower())[:SLUG_LIMIT].strip("-")
-    return WorkflowId(f"{slug or 'workflow'}-{secrets.token_hex(4)}")
+    within = "" if namespace is None else namespace + NAMESPACE_END
+    return WorkflowId(f"{within}{slug or 'workflow'}-{secrets.token_hex(4)}")
 
 
 def checked(workflow: Source, limits: WorkflowLimits = LIMITS) -> tuple[Json, Reading]:
@@ -47,8 +57,8 @@ def checked(workflow: Source, limits: WorkflowLimits = LIMITS) -> tuple[Json, Re
     return document, reading
 
 
-def id_for(reading: Reading, wanted: str | None) -> WorkflowId:
-    """The id wanted, else the document's own, else a new one.
+def id_for(reading: Reading, wanted: str | None, namespace: str | None = None) -> WorkflowId:
+    """The id wanted, else the document's own, else a new one, which is in the namespace.
 
     Raises:
         WorkflowInvalid: what is wanted cannot be an id.
@@ -59,7 +69,7 @@ def id_for(reading: Reading, wanted: str | None) -> WorkflowId:
             "at most 200 characters"
         )
     assert reading.workflow is not None
-    return WorkflowId(wanted or reading.workflow_id or new_workflow_id(reading.workflow.name))
+    return WorkflowId(wanted or reading.workflow_id or new_workflow_id(reading.workflow.name, namespace))
 
 
 class Submitted:

@@ -41,6 +41,8 @@ def a_workflow(workflow_id: str = "pipeline-1f0a", status: str = "completed", **
 class FakeClient:
     """Has what its test gives it, and notes what it is asked to do."""
 
+    namespace: str | None = None
+
     def __init__(
         self,
         workflows: Sequence[WorkflowReport] = (),
