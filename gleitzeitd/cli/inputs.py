@@ -7,12 +7,15 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import click
 
 from gleitzeitd.model.workflow import Input
 from gleitzeitd.plain import Json
+from gleitzeitd.workflow_file.source import Unreadable, read_bounded
+
+_LARGEST = 16 * 1024 * 1024
+"""Bytes of a file that is a parameter; no hub takes more."""
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -88,10 +91,12 @@ def _kinds(schema: Mapping[str, Json]) -> Json:
 def _content(path: str, schema: Mapping[str, Json]) -> Json:
     """A file as the value of a parameter; a list of such if the parameter is one of texts in base64."""
     try:
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-    except OSError as problem:
-        why = f"{path}: {problem.strerror or problem}"
-        raise click.BadParameter(why, param_hint="--param") from None
+        data = sys.stdin.buffer.read(_LARGEST + 1) if path == "-" else read_bounded(path, _LARGEST)
+    except (OSError, Unreadable) as problem:
+        raise click.BadParameter(f"{path}: {problem}", param_hint="--param") from None
+    if len(data) > _LARGEST:
+        why = f"{path}: larger than {_LARGEST} bytes; have the method read the file"
+        raise click.BadParameter(why, param_hint="--param")
     items = schema.get("items")
     items = items if isinstance(items, dict) else {}
     if "base64" in (schema.get("contentEncoding"), items.get("contentEncoding")):
