@@ -303,6 +303,7 @@ def snapshot() -> dict[str, Any]:
             "kind": cls.kind.value,
             "delivery": cls.delivery.value,
             "routes": [_route(route) for route in cls.routes],
+            "answers": sorted(cls.answers),
             "fields": _fields(cls, records),
         }
         for name, cls in sorted(CATALOGUE.items())
@@ -315,7 +316,8 @@ def _route(route: Route) -> str:
     to = route.to.name.lower()
     roles = ", ".join(sorted(route.roles))
     renamed = f" as {route.renamed}" if route.renamed else ""
-    return f"{', '.join(sorted(route.senders))} -> {to}{f' of {roles}' if roles else ''}{renamed}"
+    by = f" by {route.by.value}" if route.by is not None else ""
+    return f"{', '.join(sorted(route.senders))}{by} -> {to}{f' of {roles}' if roles else ''}{renamed}"
 
 
 def _fields(cls: type, records: dict[str, dict[str, str]]) -> dict[str, str]:

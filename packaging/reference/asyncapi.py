@@ -14,6 +14,7 @@ from typing import Any
 from gleitzeitd import __version__
 from gleitzeitd.config.reference import field_docs
 from gleitzeitd.events import CATALOGUE, Envelope, Event, To
+from gleitzeitd.machines.permissions import least_user
 from gleitzeitd.model.names import Role
 from gleitzeitd.plain import to_plain
 from reference.words import unmarked
@@ -97,10 +98,16 @@ def _operations() -> tuple[dict[str, Any], dict[str, type[Event]]]:
                     "action": action,
                     "channel": {"$ref": "#/channels/hub"},
                     "summary": _summary(cls),
-                    "tags": [{"name": role.value}],
+                    "tags": [{"name": role.value}, *_needed(cls, role, action)],
                     "messages": [{"$ref": f"#/channels/hub/messages/{name}"}],
                 }
     return made, used
+
+
+def _needed(cls: type[Event], role: Role, action: str) -> list[dict[str, str]]:
+    """What a client's user has to be: a tag as well."""
+    least = least_user(cls.name) if action == "send" and role is Role.CLIENT else None
+    return [] if least is None else [{"name": f"user:{least.value}"}]
 
 
 def _sent(role: Role) -> Iterator[tuple[str, type[Event]]]:

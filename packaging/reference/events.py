@@ -13,6 +13,7 @@ from typing import Any
 
 from gleitzeitd.config.reference import field_docs
 from gleitzeitd.events import CATALOGUE, COMPONENTS, Delivery, Envelope, Event, Kind, Route, To
+from gleitzeitd.machines.permissions import is_system_wide
 from gleitzeitd.model.names import Role
 from reference.words import listed, unmarked
 
@@ -62,8 +63,17 @@ def _manner(cls: type[Event]) -> str:
 def _routes(cls: type[Event]) -> Iterator[str]:
     for each in cls.routes:
         renamed = f", as `{each.renamed}`" if each.renamed else ""
-        yield f"- {_roles(each.senders)} -> {_destination(each)}{renamed}"
+        by = f" (clients: {each.by.value})" if each.by is not None else ""
+        yield f"- {_roles(each.senders)}{by} -> {_destination(each)}{renamed}"
     yield ""
+    yield from _permissions(cls)
+
+
+def _permissions(cls: type[Event]) -> Iterator[str]:
+    if cls.answers:
+        yield from (f"Answered by {listed([f'`{name}`' for name in sorted(cls.answers)], 'or')}.", "")
+    if is_system_wide(cls.name):
+        yield from ("It is about the whole system: not for tokens with a namespace.", "")
 
 
 def _roles(roles: Iterable[Role], last: str = "or") -> str:
