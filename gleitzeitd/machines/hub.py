@@ -92,7 +92,9 @@ class Hub(HubAnswers):
         self._refusals = Refusals(settings.refusals_per_minute, settings.refusal_pause)
         self._sender = ""  # connection of the event at hand
         self.spent = 0
-        """What the events at hand count for; the runtime adds to it, and sets it back for each packet."""
+        """What it had to do itself for the events at hand, in events; the runtime sets it back."""
+        self.answered = 0
+        """The same of long answers: all clients together may have only so many of them."""
         self._beat, self._beat_at = 0, ""
         self._beat_due = 0.0
         self._started = 0.0

@@ -23,7 +23,7 @@ from gleitzeitd.events.queue_manager import QueueStatsChanged
 from gleitzeitd.machines.base import Context, Effects, Machine, Send
 from gleitzeitd.machines.clocks import clock_offset
 from gleitzeitd.machines.hub_settings import Settings
-from gleitzeitd.machines.limits import check_topics
+from gleitzeitd.machines.limits import LISTING_COSTS, TRACE_COSTS, check_topics
 from gleitzeitd.machines.members import Member, Members
 from gleitzeitd.machines.namespaces import check_trace, check_watching, without_names
 from gleitzeitd.machines.registration import shards_of
@@ -44,6 +44,7 @@ class HubAnswers(Machine):
     insecure: bool
     metrics: dict[str, Json]
     spent: int
+    answered: int
     _trace: Trace
     _sender: str
     _beat: int
@@ -81,7 +82,7 @@ class HubAnswers(Machine):
         return []
 
     def on_list_components(self, event: ListComponents, ctx: Context) -> Effects:
-        self.spent += len(self.members)
+        self.answered += LISTING_COSTS + len(self.members)
         itself = ComponentInfo(
             component_id=self.component_id,
             component_type=Role.HUB,
@@ -115,7 +116,7 @@ class HubAnswers(Machine):
     def on_query_trace(self, event: QueryTrace, ctx: Context) -> Effects:
         check_trace(event, self._member().namespace)
         found = self._trace.find(event)
-        self.spent += len(found.records)
+        self.answered += TRACE_COSTS + len(found.records)
         return [self._reply(found, ctx)]
 
     def _reply(self, event: Event, ctx: Context) -> Send:

@@ -40,12 +40,13 @@ class Settings:
     answer, one whose TLS handshake takes longer, or that has not read its page by then."""
     request_bytes: int = bounded(16_384, least=1024, most=2**20, unit="bytes")
     """An HTTP request's line and headers. With more it is answered 431 and cut. A body is answered 413."""
-    max_requests: int = bounded(2000, least=10)
-    """Connections whose HTTP request is not complete; at one more the oldest of them is cut."""
+    max_requests: int = bounded(6000, least=10)
+    """Connections whose HTTP request is not complete, or waits for its turn; at one more the oldest of them
+    is cut. They cost a few kilobytes each: to keep them waiting costs less than to have them come again."""
     requests_per_second: int = bounded(200, least=10)
     """HTTP requests that are answered, and websockets that are begun, with a credit of 2 s. Where there are
-    more the newest are first, and the others wait, for ``request_within`` at most: a flood of those who do not
-    get in does not keep the hub from its work."""
+    more the newest are first, and the others wait, until ``request_within``: a flood of those who do not get
+    in does not keep the hub from its work."""
     register_within: float = bounded(3.0, above=0, most=60, unit="seconds")
     """A websocket that has not registered by then is cut."""
     unregistered_bytes: int = bounded(32_768, least=8192, most=2**20, unit="bytes")
@@ -70,6 +71,10 @@ class Settings:
     client_events_per_second: int = bounded(5000, least=10)
     """The same for a client or a foreign component. 4096 bytes count for an event, and commands that cost the
     hub more than passing them on for several."""
+    answers_per_second: int = bounded(10_000, least=100)
+    """Long answers of the hub to all clients and foreign components together: each component in a listing,
+    and each event in a trace, counts for one, with a credit of 2 s. Who asks for more waits, with whatever it
+    sends next, too."""
     slowed_at_most: float = bounded(60.0, above=0, most=3600, unit="seconds")
     """A client that sends faster than it may for so long without a pause is told so and cut."""
     outbound_messages: int = bounded(20_000, least=100)

@@ -26,14 +26,15 @@ STRUCTURE = 500_000
 """Lists, tables and separators that a packet of a client may have; with more it ends its connection."""
 
 COSTS = {
-    "list_components": 20,
-    "query_trace": 100,
     "register_component": 20,
     "serve_shards": 5,
-    "subscribe": 5,
-    "unsubscribe": 5,
+    "subscribe": 2,
+    "unsubscribe": 2,
 }
-"""How many events a command to the hub counts for, besides what its answer adds."""
+"""How many events a command to the hub counts for, besides what is in it."""
+LISTING_COSTS = 20
+TRACE_COSTS = 100
+"""The same of those with long answers, besides one for each of their entries."""
 
 BODIES = {"heartbeat_response": 64 * 1024, "register_component": 16 * 1024}
 """The longest body, in characters, of events to the hub that it keeps something of."""

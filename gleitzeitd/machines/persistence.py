@@ -181,7 +181,7 @@ class Persistence(Machine):
 
     def _ask(self, change: c.Change, ctx: Context) -> Effects:
         if len(self._pending) >= self.settings.pending_limit:
-            busy = LimitExceeded("too many changes wait to be written: try again later", retry_after=1.0).info()
+            busy = LimitExceeded("too many changes wait: try again later", retry_after=1.0).info()
             return [Reply(p.PersistenceError(error=busy), ctx.envelope)]
         self._pending.append(_Pending(change, ctx.envelope))
         return []

@@ -100,7 +100,7 @@ class HubServer:
         self._limits = HubLimits(self.hub, self._connections, self._warnings, self.abused)
         self._pages = HubPages(self.hub, gate, self._limits)
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._numbers = 0
+        self._numbers = self._taken = 0
         self.addresses: list[str] = []
         """What it listens on, for people: ``127.0.0.1:8000``."""
         self._runner: web.AppRunner | None = None
@@ -299,7 +299,7 @@ class HubServer:
             if problem := self._limits.batch_problem(len(items)):
                 self.abused(connection, problem, "batch")
                 return 1
-        self.hub.spent = len(items) + (len(packet) >> BYTES_SHIFT)
+        self._taken = len(items) + (len(packet) >> BYTES_SHIFT)
         for item in items:
             if connection.closing:
                 break
@@ -307,7 +307,7 @@ class HubServer:
                 self.abused(connection, "an event that the hub could not handle")
                 break
             self._pages.latencies.add(perf_counter() - begun)
-        self._limits.charge(connection, self.hub.spent, now)
+        self._limits.charge(connection, self._taken, now)
         return len(items)
 
     def _event(self, connection: Connection, item: Json, now: float, at: str) -> None:
@@ -347,7 +347,7 @@ class HubServer:
         now: float,
         at: str,
     ) -> None:
-        self.hub.spent += len(bodies)
+        self._taken += len(bodies)
         sizes = [len(body) for body in bodies]
         own = dict(envelope)
         effects = self.hub.received_bundle(connection.number, name, own, heads, sizes, now, at)

@@ -113,6 +113,8 @@ class Door(asyncio.Protocol):
     def serve(self) -> None:
         """It is its turn."""
         assert self._request is not None, "it has asked"
+        if self._transport.is_closing():
+            return
         data, self._request = self._request, None
         self._cancel_timer()
         settings = self._doors.settings()
@@ -205,7 +207,9 @@ class Door(asyncio.Protocol):
         self.taken()
         self._doors.leave(self)
         if self._inner is not None:
-            self._inner.connection_lost(problem)
+            # Not now: aiohttp's task of a connection that was served in this very turn has not begun yet, and
+            # takes it ill if there is none any more when it does.
+            asyncio.get_running_loop().call_soon(self._inner.connection_lost, problem)
 
     def _late(self) -> None:
         if self._request is None:

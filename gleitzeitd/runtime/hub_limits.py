@@ -17,6 +17,7 @@ from gleitzeitd.machines.hub import Hub
 from gleitzeitd.machines.limits import LARGE_PACKET, STRUCTURE, Bucket, Pool, structure
 from gleitzeitd.model.names import Role
 from gleitzeitd.runtime.bundles import LONGEST
+from gleitzeitd.runtime.clock import monotonic
 from gleitzeitd.runtime.hub_connection import Connection, Outbox
 from gleitzeitd.runtime.hub_door import Door, Doors
 
@@ -55,6 +56,7 @@ class HubLimits:
         self._connections = connections
         self._warnings = warnings
         self._cut = cut
+        self._answers = Bucket(hub.settings.answers_per_second, monotonic())
         self._outbound = Pool(hub.settings.all_clients_outbound_bytes)
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.doors = Doors(
@@ -97,9 +99,13 @@ class HubLimits:
         return f"a message with over {LONGEST} events" if events > LONGEST else ""
 
     def charge(self, connection: Connection, events: int, now: float) -> None:
-        """Count what a connection has sent; it is slowed down, and in the end cut."""
-        connection.charge(events, now)
-        if not connection.owes or not connection.limited:
+        """Count what a connection has sent, and what it made the hub do; it is slowed, and in the end cut."""
+        hub = self._hub
+        connection.charge(events + hub.spent + hub.answered, now)
+        if connection.limited and hub.answered:
+            connection.owes = max(connection.owes, self._answers.take(hub.answered, now))
+        hub.spent = hub.answered = 0
+        if not connection.limited or not connection.owes:
             return
         self._hub.counts.refused["slowed"] += 1
         self._warnings.give("a connection is slowed down", connection.address, "it sends too fast")

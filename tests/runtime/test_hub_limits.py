@@ -136,7 +136,7 @@ async def test_a_websocket_without_a_token_may_send_little():
 
 @scenario
 async def test_what_comes_too_fast_is_read_later_and_nothing_of_it_is_lost():
-    async with hub(client_events_per_second=500) as (server, peer):
+    async with hub(client_events_per_second=250) as (server, peer):
         one = await peer("client", "c", own=False).join(server)
         begun = asyncio.get_running_loop().time()
         for number in range(260):

@@ -26,6 +26,8 @@ SLOWER = 2.0
 """Times as long as normally."""
 TIMER_SECONDS = 0.01
 """What the measuring itself may be off."""
+TRIES = 3
+"""The machine may be busy with something else: only what is slow each time is slow because of a flood."""
 SOME = {
     "name": "some",
     "tasks": [
@@ -105,25 +107,33 @@ async def _floods(tmp_path, capsys):
         await median_seconds(client, 5)
         lines = []
         for kind, size in FLOODS.items():
-            normal = await median_seconds(client, 15)
-            used = hub.cpu_times().user
-            begun = time.perf_counter()
-            async with Flood(daemons, kind, size) as flood:
-                strong = time.perf_counter()
-                meanwhile = await median_seconds(client, 21)
-                now = hub.memory_info().rss
-                # A newcomer gets in, too.
-                async with daemons.client() as another:
-                    await another.run(SOME)
-                lasted = time.perf_counter() - strong
-            lines.append(
-                f"{kind:8} {size:5} connections: {1000 * normal:.1f} ms -> {1000 * meanwhile:.1f} ms; hub "
-                f"{now / 1e6:.0f} MB, at most {highest_memory(hub.pid) / 1e6:.0f} MB, "
-                f"{hub.cpu_times().user - used:.1f} s of {time.perf_counter() - begun:.1f} s "
-                f"({lasted:.1f} s at full strength); {flood.seen}"
-            )
-            with capsys.disabled():
-                print("\n" + lines[-1], end="")
-            assert meanwhile <= SLOWER * normal + TIMER_SECONDS, "\n".join(lines)
+            for _ in range(TRIES):
+                slower, line = await flooded(daemons, client, hub, kind, size)
+                lines.append(line)
+                with capsys.disabled():
+                    print("\n" + line, end="")
+                if slower <= SLOWER:
+                    break
+            assert slower <= SLOWER, "\n".join(lines)
             assert highest_memory(hub.pid) < MEMORY, "\n".join(lines)
         assert "Traceback" not in daemons.log("hub")
+
+
+async def flooded(daemons, client, hub, kind, size):
+    """How many times as long a workflow took, and all figures for people."""
+    normal = await median_seconds(client, 9)
+    used = sum(hub.cpu_times()[:2])
+    async with Flood(daemons, kind, size) as flood:
+        strong = time.perf_counter()
+        meanwhile = await median_seconds(client, 15)
+        now = hub.memory_info().rss
+        # A newcomer gets in, too.
+        async with daemons.client() as another:
+            await another.run(SOME)
+        lasted = time.perf_counter() - strong
+    slower = max(0.0, meanwhile - TIMER_SECONDS) / normal
+    return slower, (
+        f"{kind:8} {size:5} connections: {1000 * normal:.0f} ms -> {1000 * meanwhile:.0f} ms; hub: {now / 1e6:.0f} "
+        f"MB, at most {highest_memory(hub.pid) / 1e6:.0f} MB, {sum(hub.cpu_times()[:2]) - used:.1f} s of CPU "
+        f"({lasted:.1f} s at full strength); {flood.seen}"
+    )
