@@ -346,18 +346,21 @@ class _Reader(PolicyReader):
                     draft.needed.setdefault(found, (*path, index))
 
     def references(self, draft: _Draft) -> None:
-        found = find(draft.parameters, PYTHON_SOURCE.get(draft.protocol, ()), self.ids)
+        most = self.limits.references
+        if self.all_references > self.limits.all_references:
+            return  # it has been told, and to look for more would only take long
+        found = find(draft.parameters, PYTHON_SOURCE.get(draft.protocol, ()), self.ids, most)
         base = (*draft.path, draft.parameters_key)
         for path, message in found.problems:
             self.problem((*base, *path), message)
         draft.has_references = bool(found.references)
-        self.all_references += len(found.references)
-        if self.too_many(base, "references", len(found.references), self.limits.references, _BETWEEN):
+        self.all_references += len(found.references) + len(found.problems)
+        if len(found.references) + len(found.problems) > most:
+            self.problem(base, f"more than {most} references; {_BETWEEN}")
             return
         if self.all_references > self.limits.all_references:
-            if self.all_references - len(found.references) <= self.limits.all_references:  # told once
-                most = self.limits.all_references
-                self.problem(base, f"more than {most} references are in the workflow up to here; {_SEVERAL}")
+            most = self.limits.all_references
+            self.problem(base, f"more than {most} references are in the workflow up to here; {_SEVERAL}")
             return
         for path, reference in found.references:
             where = (*base, *path)

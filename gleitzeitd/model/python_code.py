@@ -39,6 +39,8 @@ _CODE = re.compile(r"\#[^\r\n]*|\w+|'''|\"\"\"|[\"'$(){}\[\]:!]|[^\w\"'$(){}\[\]
 _TEXT = re.compile(r"[^\\$'\"{}\r\n]+")
 _OCTAL = re.compile(r"\\[0-7]{1,2}")
 _NESTING_LIMIT = 100
+SOURCE_LIMIT = 1_000_000
+"""Characters of a source that references are looked for in; a longer one with references is a problem."""
 
 
 class Place(Enum):
@@ -272,7 +274,12 @@ def scan(source: str, only: re.Pattern[str] | None = None) -> Scan:
 
     With ``only``, a reference is what that matches, and any other ``$`` stands for itself.
     """
-    return _Scanner(source, only).run() if "${" in source else Scan()
+    if "${" not in source:
+        return Scan()
+    if only is None and len(source) > SOURCE_LIMIT:
+        found = f"code of {len(source)} characters with references in it"
+        return Scan(problems=[f"{found}; at most {SOURCE_LIMIT} are possible: keep it in a file"])
+    return _Scanner(source, only).run()
 
 
 def put_in(

@@ -144,8 +144,16 @@ def _step(match: re.Match[str]) -> str | int:
     return key[:-1] if match.group().startswith("[\\") and key.endswith("\\") else key
 
 
-def find(parameters: Mapping[str, Json], python_keys: Collection[str], known: Collection[str] = ()) -> Found:
-    """Every reference in ``parameters``, in their order; never raises."""
+def find(
+    parameters: Mapping[str, Json],
+    python_keys: Collection[str],
+    known: Collection[str] = (),
+    most: int | None = None,
+) -> Found:
+    """Every reference in ``parameters``, in their order; never raises.
+
+    With ``most`` it ends when there are more than so many references and problems.
+    """
     found = Found()
     for path, text in _texts(parameters):
         for mark in _marks(text, python=_is_python(path, python_keys)):
@@ -156,6 +164,8 @@ def find(parameters: Mapping[str, Json], python_keys: Collection[str], known: Co
                     found.references.append((path, parse(mark.inner, known)))
                 except ValueError as problem:
                     found.problems.append((path, str(problem)))
+            if most is not None and len(found.references) + len(found.problems) > most:
+                return found
     return found
 
 
@@ -381,26 +391,26 @@ def _is_python(path: Path, python_keys: Collection[str]) -> bool:
     return len(path) == 1 and path[0] in python_keys
 
 
-def _marks(text: str, *, python: bool) -> list[_Mark]:
+def _marks(text: str, *, python: bool) -> Iterator[_Mark]:
     if "${" not in text:
-        return []
+        return
     if python:
         found = python_code.scan(text)
-        marks = [_Mark(span.start, span.end, span.inner) for span in found.spans]
-        return marks + [_Mark(0, 0, problem=problem) for problem in found.problems]
-    marks, at = [], 0
+        yield from (_Mark(span.start, span.end, span.inner) for span in found.spans)
+        yield from (_Mark(0, 0, problem=problem) for problem in found.problems)
+        return
+    at = 0
     while (mark := _MARK.search(text, at)) is not None:
         whole = REFERENCE.match(text, mark.start())
         if mark.group() == "$${":
-            marks.append(_Mark(mark.start(), mark.end()))
+            yield _Mark(mark.start(), mark.end())
             at = mark.end()
         elif whole is not None:
-            marks.append(_Mark(whole.start(), whole.end(), whole.group(1)))
+            yield _Mark(whole.start(), whole.end(), whole.group(1))
             at = whole.end()
         else:
-            marks.append(_Mark(mark.start(), mark.end(), problem=UNREADABLE))
+            yield _Mark(mark.start(), mark.end(), problem=UNREADABLE)
             at = mark.end()
-    return marks
 
 
 def _texts(value: Json) -> Iterator[tuple[Path, str]]:
