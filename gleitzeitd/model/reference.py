@@ -265,9 +265,10 @@ class _Values:
             return value
         self.left -= self.size(value)
         if self.left < 0:
+            more = f"what is referred to takes more than {self.room} characters in all"
             raise ValueError(
-                f"{cut(reference.text)}: what is referred to takes more than {self.room} characters in all; "
-                "refer to parts of the results, or have tasks write files and refer to their names"
+                f"{cut(reference.text)}: too large: {more}; refer to parts of the results, or have tasks "
+                "write files and refer to their names"
             )
         return value
 
