@@ -120,7 +120,8 @@ class TlsListener:
         self._on_refused = on_refused
         self._tasks: Tasks | None = None
         self._accepting: list[asyncio.Task[None]] = []
-        self._under_way = 0
+        self._under_way: dict[int, socket.socket] = {}
+        self._numbers = 0
 
     def start(self, tasks: Tasks, backlog: int) -> None:
         """Listen, with tasks in this group."""
@@ -149,18 +150,28 @@ class TlsListener:
                     await asyncio.sleep(_PAUSE)
                 continue  # whoever it was has gone
             peer = str(address[0]) if isinstance(address, tuple) else "localhost"
-            if self._under_way >= self._most():
+            try:
+                spare = made.dup()  # the loop closes the other one when the handshake fails
+            except OSError as problem:
                 made.close()
-                self._on_refused(peer, "too many handshakes are under way")
+                log.warning("no room for another connection", extra={"error": problem})
                 continue
-            self._under_way += 1
-            self._tasks.spawn(self._serve(made, peer), name="tls handshake")
+            if len(self._under_way) >= self._most():
+                self._give_way()
+            self._numbers += 1
+            self._under_way[self._numbers] = spare
+            self._tasks.spawn(self._serve(made, spare, peer, self._numbers), name="tls handshake")
 
-    async def _serve(self, made: socket.socket, peer: str) -> None:
+    def _give_way(self) -> None:
+        """End the oldest handshake: who means to speak TLS is done in a moment."""
+        oldest = self._under_way.pop(next(iter(self._under_way)))
+        with suppress(OSError):
+            oldest.shutdown(socket.SHUT_RDWR)
+
+    async def _serve(self, made: socket.socket, spare: socket.socket, peer: str, number: int) -> None:
         handshake = _Handshake()
         _handshake.set(handshake)
         loop, seconds = asyncio.get_running_loop(), self._seconds()
-        spare = made.dup()  # the loop closes the other one when the handshake fails
         try:
             await loop.connect_accepted_socket(
                 self._protocol, made, ssl=self._context(), ssl_handshake_timeout=seconds
@@ -170,7 +181,7 @@ class TlsListener:
                 self._on_refused(peer, why)
             await _answer(spare, problem, handshake)
         finally:
-            self._under_way -= 1
+            self._under_way.pop(number, None)
             spare.close()
 
 
