@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from functools import cache
 
-from gleitzeitd.events import Envelope, Event
+from gleitzeitd.events import CATALOGUE, Envelope, Event
 from gleitzeitd.machines.base import Ask, Note
 from gleitzeitd.model.names import Role
 from gleitzeitd.plain import Json
@@ -70,10 +70,10 @@ def may_answer(ask: Ask, asker: Role, event: Event, envelope: Envelope) -> bool:
         return False
     if ask.to is not None:
         return envelope.source_component == ask.to
-    return envelope.source_role is None or envelope.source_role in _asked(kind, asker)
+    return envelope.source_role is None or envelope.source_role in _asked(kind.name, asker)
 
 
 @cache
-def _asked(kind: type[Event], asker: Role) -> frozenset[Role]:
+def _asked(name: str, asker: Role) -> frozenset[Role]:
     """Whom a role asks with this event."""
-    return frozenset(role for each in kind.routes if asker in each.senders for role in each.roles)
+    return frozenset(role for each in CATALOGUE[name].routes if asker in each.senders for role in each.roles)
