@@ -212,14 +212,14 @@ def renew(
 
 
 @cert.command("show", cls=Command)
-@click.argument("which", metavar="[NAME|FILE...]", nargs=-1)
+@click.argument("which", metavar="[FILE...]", nargs=-1)
 @_directory
 @json_option
 @click.pass_context
 def show(ctx: click.Context, which: tuple[str, ...], directory: Path) -> None:
     """Whom certificates are for, and when they expire.
 
-    All in the directory, if none is named.
+    FILE may be a name alone, of one in the directory. All that are there, if none is named.
 
     Examples:
       gleitzeit cert show

@@ -5,7 +5,7 @@ _gleitzeitd_known() {
     commands='' options='' arguments=() valued=()
     case $1 in
         gleitzeitd)
-            options='-h --help --module --config --hub --log-level --check-config --print-config --effective --version'
+            options='-h --help --module --config --hub --insecure --log-level --check-config --print-config --effective --version'
             valued=(--module:text: --config:file: --hub:text: '--log-level:choice:debug info warning error')
             arguments=('choice:hub persistence protocol-registry dependency-resolver queue-manager execution-engine provider all' 'choice:echo python shell http llm mcp grpc')
             ;;

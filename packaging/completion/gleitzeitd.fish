@@ -23,6 +23,7 @@ complete -c gleitzeitd -n '__gleitzeitd_at \'\'' -s h -l help -d 'Show this help
 complete -c gleitzeitd -n '__gleitzeitd_at \'\'' -l module -r -f -d 'A class, or module, of a provider of your own.'
 complete -c gleitzeitd -n '__gleitzeitd_at \'\'' -l config -r -F -d 'Read this file instead of those in /etc/gleitzeit; can be repeated.'
 complete -c gleitzeitd -n '__gleitzeitd_at \'\'' -l hub -r -f -d 'A hub; can be repeated.'
+complete -c gleitzeitd -n '__gleitzeitd_at \'\'' -l insecure -d 'Of a hub: ask for no token, and let in whoever is on this host.'
 complete -c gleitzeitd -n '__gleitzeitd_at \'\'' -l log-level -r -f -a 'debug info warning error' -d 'What is logged.'
 complete -c gleitzeitd -n '__gleitzeitd_at \'\'' -l check-config -d 'Say what is wrong with the configuration, and exit.'
 complete -c gleitzeitd -n '__gleitzeitd_at \'\'' -l print-config -d 'Print all settings as TOML, with their meanings.'
