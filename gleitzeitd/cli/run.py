@@ -39,7 +39,10 @@ _input_option = click.option(
     help="An input of the workflow: JSON if it fits the declared type, else text.",
 )
 _id_option = click.option(
-    "--id", "workflow_id", metavar="ID", help="The id for the workflow, instead of one made from its name."
+    "--id",
+    "workflow_id",
+    metavar="ID",
+    help="The id for the workflow, instead of one made from its name and the namespace of the token.",
 )
 
 

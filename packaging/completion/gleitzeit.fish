@@ -62,7 +62,7 @@ complete -c gleitzeit -n '__gleitzeit_at \'\'' -l ca-file -r -F -d 'The CA (PEM)
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -s j -l json -d 'Print JSON on standard output, and nothing else.'
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -l help -d 'Show this message and exit.'
 complete -c gleitzeit -n '__gleitzeit_at run' -s i -l input -r -f -d 'An input of the workflow: JSON if it fits the declared type, else text.'
-complete -c gleitzeit -n '__gleitzeit_at run' -l id -r -f -d 'The id for the workflow, instead of one made from its name.'
+complete -c gleitzeit -n '__gleitzeit_at run' -l id -r -f -d 'The id for the workflow, instead of one made from its name and the namespace of the token.'
 complete -c gleitzeit -n '__gleitzeit_at run' -l timeout -r -f -d 'Stop waiting after so long. More than 0.'
 complete -c gleitzeit -n '__gleitzeit_at run' -l hub -l hub-url -r -f -d 'The hub to use; repeat it for several. Also GLEITZEIT_HUB_URL.'
 complete -c gleitzeit -n '__gleitzeit_at run' -l token -r -f -d 'The token for the hub. Also GLEITZEIT_TOKEN, which other users cannot see.'
@@ -84,7 +84,7 @@ complete -c gleitzeit -n '__gleitzeit_at call' -s j -l json -d 'Print JSON on st
 complete -c gleitzeit -n '__gleitzeit_at call' -l help -d 'Show this message and exit.'
 complete -c gleitzeit -n '__gleitzeit_at call' -f -a '(timeout 2 gleitzeit protocols --json 2>/dev/null | sed -n \'s/^ *"\\([^" ]*\\/[^" ]*\\)": {$/\\1/p\')'
 complete -c gleitzeit -n '__gleitzeit_at submit' -s i -l input -r -f -d 'An input of the workflow: JSON if it fits the declared type, else text.'
-complete -c gleitzeit -n '__gleitzeit_at submit' -l id -r -f -d 'The id for the workflow, instead of one made from its name.'
+complete -c gleitzeit -n '__gleitzeit_at submit' -l id -r -f -d 'The id for the workflow, instead of one made from its name and the namespace of the token.'
 complete -c gleitzeit -n '__gleitzeit_at submit' -l hub -l hub-url -r -f -d 'The hub to use; repeat it for several. Also GLEITZEIT_HUB_URL.'
 complete -c gleitzeit -n '__gleitzeit_at submit' -l token -r -f -d 'The token for the hub. Also GLEITZEIT_TOKEN, which other users cannot see.'
 complete -c gleitzeit -n '__gleitzeit_at submit' -l token-file -r -F -d 'A file that holds the token.'
@@ -286,7 +286,7 @@ complete -c gleitzeit -n '__gleitzeit_at \'cert renew\'' -f
 complete -c gleitzeit -n '__gleitzeit_at \'cert show\'' -l directory -r -f -a '(__fish_complete_directories)' -d 'Where the files are. Default: /etc/gleitzeit/tls.'
 complete -c gleitzeit -n '__gleitzeit_at \'cert show\'' -s j -l json -d 'Print JSON on standard output, and nothing else.'
 complete -c gleitzeit -n '__gleitzeit_at \'cert show\'' -l help -d 'Show this message and exit.'
-complete -c gleitzeit -n '__gleitzeit_at \'cert show\'' -F
+complete -c gleitzeit -n '__gleitzeit_at \'cert show\'' -f
 complete -c gleitzeit -n '__gleitzeit_at join' -l certificate -r -F -d 'The certificate of this host (PEM), for a hub that asks for one.'
 complete -c gleitzeit -n '__gleitzeit_at join' -l key -r -F -d 'Its private key.'
 complete -c gleitzeit -n '__gleitzeit_at join' -l no-restart -d 'Only write files; units use them when they are started.'
