@@ -203,6 +203,11 @@ class Embedded:
         """Stop; the engine first, the hub last."""
         await self.stop()
 
+    @property
+    def hub_port(self) -> int:
+        """Where others connect."""
+        return self._server.port
+
     def read_certificates(self) -> None:
         """Look at the hub's again."""
         if self._credentials is not None:

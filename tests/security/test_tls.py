@@ -20,6 +20,7 @@ import pytest
 from gleitzeitd.client import Client
 from gleitzeitd.errors import GleitzeitError, NotPermitted, TlsFailed
 from gleitzeitd.machines.hub_settings import Settings
+from gleitzeitd.runtime.embedded import Embedded
 from gleitzeitd.runtime.gate import Gate
 from gleitzeitd.runtime.hub import HubServer
 from gleitzeitd.runtime.hub_tls import credentials_of
@@ -316,3 +317,23 @@ async def _until(condition: object) -> None:
     async with asyncio.timeout(10):
         while not await condition():
             await asyncio.sleep(0.05)
+
+
+async def test_all_in_one_process_speaks_tls_to_others_and_not_to_itself(
+    tmp_path: Path, ours: Authority
+) -> None:
+    settings = Settings(port=0, client_certificates="required")
+    wanted = security(ours.certificate("localhost", HERE), ours.file)
+    system = Embedded(
+        database=tmp_path / "x.db",
+        hub=settings,
+        gate=Gate.by_shared_token(TOKEN),
+        credentials=credentials_of(settings, wanted, {}),
+    )
+    async with system:
+        port = system.hub_port
+        trust = Trust(security(ours.certificate(socket.gethostname()), ours.file), {})
+        async with Client(f"https://{HERE}:{port}", TOKEN, "probe", trust=trust) as one:
+            done = await one.run({"name": "w", "tasks": [{"id": "a", "method": "echo/ping"}]})
+        assert done.status == "completed"
+        assert "use https://" in await why(Client(f"http://{HERE}:{port}", TOKEN, "probe"))

@@ -18,7 +18,7 @@ from tests.system.needs import what_is_missing
 from tests.system.progress import say
 
 HERE = Path(__file__).resolve().parent
-OF_THEIR_OWN = ("test_upgrade.py", "test_backup.py", "test_mcp.py", "test_packages.py")
+OF_THEIR_OWN = ("test_upgrade.py", "test_backup.py", "test_mcp.py", "test_packages.py", "test_tls.py")
 """Files whose scenarios do not use the three hosts of the others."""
 NOTHING_CHOSEN = 5
 """pytest's exit code."""

@@ -32,6 +32,7 @@ ORDER = (
     "test_backup",
     "test_mcp",
     "test_packages",
+    "test_tls",
 )
 
 
