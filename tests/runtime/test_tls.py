@@ -93,7 +93,7 @@ def test_a_file_that_cannot_be_used_is_named_with_the_reason(tmp_path: Path, aut
     junk = tmp_path / "junk"
     junk.write_text("nothing")
     damaged = tmp_path / "damaged"
-    damaged.write_text(pair.certificate.read_text().replace("MII", "XXX", 1))
+    damaged.write_text(pair.certificate.read_text().replace("MII", "AAA", 1))
     locked = tmp_path / "locked"
     locked.write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
 
