@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from gleitzeitd.errors import TlsFailed
 USE_TLS = 426
 """The status with which a hub that speaks TLS answers plain HTTP: RFC 9110, 15.5.22."""
 _EXPIRED, _TOO_EARLY = 10, 9  # X509_verify_cert_error_string(3)
+_SAID = re.compile(r"\[SSL: (\w+)\]")
 _OF_NO_CA = {2, 18, 19, 20, 21, 24}
 _OTHER_NAME = {62, 64}
 _NO_TLS_THERE = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
@@ -113,6 +115,11 @@ def _of_ssl(problem: BaseException | None) -> ssl.SSLError | None:
         for each in (*inside, problem):
             if isinstance(each, ssl.SSLError) and hasattr(each, "reason"):
                 return each
+            # Releases of aiohttp before 3.9 keep of an alert only what it says.
+            if isinstance(each, OSError) and (found := _SAID.search(str(each))):
+                alert = ssl.SSLError(str(each))
+                alert.reason = found[1]
+                return alert
         problem = problem.__cause__ or problem.__context__
     return None
 
