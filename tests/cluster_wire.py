@@ -19,6 +19,7 @@ from gleitzeitd.machines import client as cl
 from gleitzeitd.machines import hub as hb
 from gleitzeitd.machines import persistence as pe
 from gleitzeitd.machines import provider as pr
+from gleitzeitd.machines.audit import ReadAudit
 from gleitzeitd.machines.base import (
     Call,
     CancelCall,
@@ -337,7 +338,14 @@ class Wire:
     def _call(self, node: Node, call_id: str, request: Any) -> None:
         token = node.calls[call_id] = next(self._n)
         match request:
-            case pe.Requests.Open() | pe.Requests.Commit() | pe.Requests.Read() | Find() | Sweep():
+            case (
+                pe.Requests.Open()
+                | pe.Requests.Commit()
+                | pe.Requests.Read()
+                | Find()
+                | Sweep()
+                | ReadAudit()
+            ):
                 # Killed before this moment, nothing was committed; after it, it was, and nobody is told.
                 seconds = self.rng.uniform(self.disk.fastest, self.disk.slowest)
                 self._at(seconds, self._store, node, call_id, token, request)

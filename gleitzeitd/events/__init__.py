@@ -23,6 +23,7 @@ can be upgraded one after the other, in any order.
 """
 
 from gleitzeitd.events import (  # noqa: F401  (importing registers)
+    audit,
     dependency_resolver,
     execution_engine,
     hub,

@@ -152,6 +152,10 @@ class Envelope:
     """Stamped by the hub: to which workflows the sender's token confines it; None: to none."""
     source_role: str | None = None
     """Stamped by the hub where several roles send the event, and the receiver has to tell them apart."""
+    subject: str | None = None
+    """Stamped by the hub on events of clients: whose token it is; for the audit."""
+    address: str | None = None
+    """Stamped by the hub on events of clients: where they come from; for the audit."""
 
 
 class Event:

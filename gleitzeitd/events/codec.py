@@ -95,6 +95,8 @@ def envelope_to_plain(envelope: Envelope) -> dict[str, Json]:
         ("_wire", envelope.wire),
         ("_namespace", envelope.namespace),
         ("_source_role", envelope.source_role),
+        ("_subject", envelope.subject),
+        ("_address", envelope.address),
     ):
         if value is not None and value != "":
             out[key] = value
@@ -123,6 +125,8 @@ def envelope_from_plain(data: Json, name: str) -> Envelope:
         wire=get("_wire"),
         namespace=get("_namespace"),
         source_role=get("_source_role"),
+        subject=get("_subject"),
+        address=get("_address"),
     )
     if _is_sound(envelope):
         return envelope
@@ -148,6 +152,8 @@ def _is_sound(envelope: Envelope) -> bool:
         and type(envelope.wire) in _INT_OR_NONE
         and type(envelope.namespace) in _TEXT_OR_NONE
         and type(envelope.source_role) in _TEXT_OR_NONE
+        and type(envelope.subject) in _TEXT_OR_NONE
+        and type(envelope.address) in _TEXT_OR_NONE
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import field
 from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.events.base import SAVED, Delivery, Event, Kind, Route, To, event, route
 from gleitzeitd.model.access import UserRole
+from gleitzeitd.model.audit import Actor
 from gleitzeitd.model.ledger import FeedStamp, ReadyTask, SkippedTask, Verdict
 from gleitzeitd.model.names import Role, TaskId, WorkflowId
 from gleitzeitd.model.problem import Problem
@@ -192,6 +193,8 @@ class CancelWorkflow(Event):
 
     workflow_id: WorkflowId
     reason: str = ""
+    by: Actor | None = None
+    """Who wants it: the resolver writes it there, and nobody else."""
 
 
 @event(
@@ -216,6 +219,8 @@ class ResolveTask(Event):
     """The one that is judged; 0: whichever is unknown now."""
     result: Json = None
     """Of a task that was ``done``."""
+    by: Actor | None = None
+    """Who wants it: the resolver writes it there, and nobody else."""
 
 
 @event(

@@ -14,7 +14,10 @@ DRAINABLE = (Role.EXECUTION_ENGINE, Role.PROVIDER)
     "drain_component",
     kind=Kind.COMMAND,
     delivery=Delivery.ASK,
-    routes=[route(Role.CLIENT, To.COMPONENT, DRAINABLE, by=UserRole.OPERATOR)],
+    routes=[
+        route(Role.CLIENT, To.COMPONENT, DRAINABLE, by=UserRole.OPERATOR),
+        route(Role.CLIENT, To.ONE, Role.PERSISTENCE, by=UserRole.OPERATOR),  # for the audit
+    ],
     answers=("component_draining",),
 )
 class DrainComponent(Event):

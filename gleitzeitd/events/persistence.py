@@ -7,6 +7,7 @@ from dataclasses import field
 from gleitzeitd.errors import ErrorInfo
 from gleitzeitd.events.base import SAVED, Delivery, Event, Kind, To, event, route
 from gleitzeitd.model.access import UserRole
+from gleitzeitd.model.audit import Actor
 from gleitzeitd.model.ledger import Execution, LeaseWish
 from gleitzeitd.model.names import ComponentId, Role, Shard, WorkflowId
 from gleitzeitd.plain import Json
@@ -34,6 +35,8 @@ class SaveWorkflow(Event):
     """Complete, with defaults applied."""
     epoch: int = 0
     """Under which the resolver owns the shard."""
+    by: Actor | None = None
+    """Who has submitted it, as the hub has said to the resolver."""
 
 
 @event(

@@ -30,7 +30,10 @@ class ProviderInfo:
     "register_protocol",
     kind=Kind.COMMAND,
     delivery=Delivery.ASK,
-    routes=[route((Role.PROVIDER, Role.CLIENT), To.ALL, Role.PROTOCOL_REGISTRY, by=UserRole.ADMIN)],
+    routes=[
+        route((Role.PROVIDER, Role.CLIENT), To.ALL, Role.PROTOCOL_REGISTRY, by=UserRole.ADMIN),
+        route(Role.CLIENT, To.ONE, Role.PERSISTENCE, by=UserRole.ADMIN),  # for the audit
+    ],
     answers=("protocol_registered",),
 )
 class RegisterProtocol(Event):

@@ -6,6 +6,7 @@ from dataclasses import field
 
 from gleitzeitd.events.base import SAVED, Delivery, Event, Kind, To, event, route
 from gleitzeitd.model.access import UserRole
+from gleitzeitd.model.audit import Actor
 from gleitzeitd.model.ledger import Execution, FeedStamp, LeaseWish, ReadyTask
 from gleitzeitd.model.names import ComponentId, Role, Shard, TaskId, WorkflowId
 from gleitzeitd.plain import Json
@@ -110,6 +111,8 @@ class TaskPriorityChanged(Event):
     priority: int
     task_ids: list[TaskId] = field(default_factory=list)
     """Empty: all of the workflow that do not run yet."""
+    by: Actor | None = None
+    """Who wants it: the queue manager writes it there, and nobody else."""
 
 
 @event(

@@ -8,6 +8,7 @@ from gleitzeitd.events import dependency_resolver as d
 from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import persistence as p
 from gleitzeitd.events import queue_manager as q
+from gleitzeitd.machines.audit import actor_of
 from gleitzeitd.machines.parcels import parcels, weight
 from gleitzeitd.model import change as c
 from gleitzeitd.model.ledger import Attempt, Execution, WorkflowState
@@ -26,6 +27,7 @@ def of_workflow(event: Event, envelope: Envelope) -> c.Change:
                 inputs=event.inputs,
                 correlation_id=envelope.correlation_id,
                 fence=fence,
+                by=event.by or actor_of(envelope),
             )
         case d.WorkflowCompleted():
             change = _end(event.workflow_id, WorkflowState.COMPLETED, fence)
@@ -36,7 +38,12 @@ def of_workflow(event: Event, envelope: Envelope) -> c.Change:
         case d.WorkflowCancelled():
             change = _end(event.workflow_id, WorkflowState.CANCELLED, fence)
         case d.CancelWorkflow():
-            change = c.CancelWorkflow(workflow_id=event.workflow_id, reason=event.reason, fence=fence)
+            change = c.CancelWorkflow(
+                workflow_id=event.workflow_id,
+                reason=event.reason,
+                by=event.by or actor_of(envelope),
+                fence=fence,
+            )
         case _:
             raise AssertionError(event)
     return change
@@ -74,6 +81,7 @@ def of_task(event: Event, envelope: Envelope) -> c.Change:
                 task_ids=event.task_ids,
                 priority=event.priority,
                 fence=_fence(Role.QUEUE_MANAGER, event, envelope),
+                by=event.by or actor_of(envelope),
             )
         case d.ResolveTask():
             change = c.ResolveTask(
@@ -83,6 +91,7 @@ def of_task(event: Event, envelope: Envelope) -> c.Change:
                 attempt=event.attempt,
                 result=event.result,
                 fence=resolver,
+                by=event.by or actor_of(envelope),
             )
         case _:
             raise AssertionError(event)

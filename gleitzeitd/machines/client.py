@@ -19,6 +19,7 @@ from gleitzeitd.events import persistence as p
 from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.events import provider as v
 from gleitzeitd.events import queue_manager as q
+from gleitzeitd.events.audit import AuditRetrieved
 from gleitzeitd.machines.base import (
     Ask,
     Call,
@@ -191,6 +192,9 @@ class Client(Machine):
         return self._answer(event, ctx)
 
     def on_component_list(self, event: h.ComponentList, ctx: Context) -> Effects:
+        return self._answer(event, ctx)
+
+    def on_audit_retrieved(self, event: AuditRetrieved, ctx: Context) -> Effects:
         return self._answer(event, ctx)
 
     def on_trace_data(self, event: h.TraceData, ctx: Context) -> Effects:

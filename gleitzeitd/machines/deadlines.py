@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gleitzeitd.machines.base import CancelTimer, Effects, SetTimer
+from gleitzeitd.machines.base import CancelTimer, Effects, Note, SetTimer
 from gleitzeitd.model.ledger import Deadline, TaskKey
 from gleitzeitd.model.names import TaskId, WorkflowId
+from gleitzeitd.plain import Json
 
 PREFIX = "deadline/"
 """Of the keys of its timers."""
@@ -59,6 +60,16 @@ class Deadlines:
 
     def __len__(self) -> int:
         return sum(len(armed) for armed in self._armed.values())
+
+
+def is_over(deadline: Deadline) -> Note:
+    """For the journal: it has expired."""
+    fields: dict[str, Json] = {
+        "workflow_id": deadline.workflow_id,
+        "task_id": deadline.task_id,
+        "waiting_for": deadline.kind.value,
+    }
+    return Note("info", "a timeout is over", fields)
 
 
 def _key(workflow_id: WorkflowId, task_id: TaskId) -> str:

@@ -8,7 +8,7 @@ ledger, and counts when it comes back by the feed or in the answer; until then i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -22,17 +22,17 @@ from gleitzeitd.events import persistence as p
 from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.events.codec import dumps
 from gleitzeitd.machines.analysis import analyzed
+from gleitzeitd.machines.audit import actor_of, signed
 from gleitzeitd.machines.base import Ask, CancelAsk, Context, Effects, Note, Reply, caused
 from gleitzeitd.machines.feed import stamp_of
 from gleitzeitd.machines.follower import Follower
 from gleitzeitd.machines.parcels import VALUE_SIZE, parcels, value_problem, weight
-from gleitzeitd.machines.submission import Submission, digest
+from gleitzeitd.machines.submission import Submission, digest, refusal, turned_down
 from gleitzeitd.model.change import NOT_THE_OWNER
 from gleitzeitd.model.course import Course
 from gleitzeitd.model.ledger import FeedStamp, ReadyTask, SkippedTask, TaskState, WorkflowState
 from gleitzeitd.model.limits import LIMITS, WorkflowLimits
 from gleitzeitd.model.names import ComponentId, Role, Shard, TaskId, WorkflowId, shard_of
-from gleitzeitd.model.problem import Problem
 from gleitzeitd.model.protocol import Protocol, SchemaCheck
 from gleitzeitd.model.reference import PYTHON_SOURCE, substitute
 from gleitzeitd.model.workflow import INPUTS, Task, Workflow
@@ -92,11 +92,11 @@ class DependencyResolver(Follower):
         if here >= self.settings.workflows and event.workflow_id not in self._courses:
             why = f"{here} workflows are unfinished (dependency_resolver.workflows): try again later"
             full = errors.LimitExceeded(why, retry_after=2.0)
-            return [self._refusal(event.workflow_id, full, (), ctx.envelope)]
+            return turned_down(event.workflow_id, full, (), ctx.envelope)
         submission, problems = analyzed(event, ctx.envelope, self._protocols, self.check, self.limits)
         if submission is None:
             found = f"{len(problems)} problem{'s' if len(problems) != 1 else ''} in the workflow"
-            return [self._refusal(event.workflow_id, errors.WorkflowInvalid(found), problems, ctx.envelope)]
+            return turned_down(event.workflow_id, errors.WorkflowInvalid(found), problems, ctx.envelope)
         self._submissions[event.workflow_id] = submission
         save = p.SaveWorkflow(
             workflow_id=event.workflow_id,
@@ -104,15 +104,9 @@ class DependencyResolver(Follower):
             workflow=to_plain(submission.workflow),
             inputs=submission.inputs,
             epoch=self._epoch(event.workflow_id),
+            by=actor_of(ctx.envelope),
         )
         return [Ask(f"save/{event.workflow_id}", save)]
-
-    @staticmethod
-    def _refusal(
-        workflow_id: WorkflowId, error: errors.GleitzeitError, problems: Sequence[Problem], asker: Envelope
-    ) -> Reply:
-        refusal = d.WorkflowRefused(workflow_id=workflow_id, error=error.info(), problems=list(problems))
-        return Reply(refusal, asker)
 
     def on_data_saved(self, event: p.DataSaved, ctx: Context) -> Effects:
         if ctx.asked is None:
@@ -139,7 +133,7 @@ class DependencyResolver(Follower):
             return []
         if event.status == "conflict":
             conflict = errors.WorkflowConflict(event.message)
-            return [self._refusal(workflow_id, conflict, (), asker) for asker in submission.askers]
+            return [refusal(workflow_id, conflict, (), asker) for asker in submission.askers]
         if event.status not in ("ok", "duplicate"):
             return []  # the shard is another's by now: the client asks again, and reaches that one
         duplicate = event.status == "duplicate"
@@ -443,7 +437,7 @@ class DependencyResolver(Follower):
     def on_cancel_workflow(self, event: d.CancelWorkflow | d.ResolveTask, ctx: Context) -> Effects:
         key = f"{event.name}/{event.workflow_id}/{next(self._numbers)}"
         self._askers[key] = ctx.envelope
-        return [Ask(key, event)]
+        return [Ask(key, signed(event, ctx.envelope))]
 
     on_resolve_task = on_cancel_workflow
 

@@ -24,22 +24,11 @@ from gleitzeitd.events import dependency_resolver as d
 from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import hub as h
 from gleitzeitd.events import persistence as p
-from gleitzeitd.machines import changes, retention
-from gleitzeitd.machines.base import (
-    Call,
-    Context,
-    Effects,
-    Machine,
-    Note,
-    Reply,
-    Request,
-    SetTimer,
-    Tell,
-    caused,
-)
+from gleitzeitd.machines import audit, changes, retention
+from gleitzeitd.machines.base import Call, Context, Effects, Note, Reply, Request, SetTimer, Tell, caused
 from gleitzeitd.machines.blocked import Blocked
 from gleitzeitd.machines.deadlines import PREFIX as DEADLINE
-from gleitzeitd.machines.deadlines import Deadlines
+from gleitzeitd.machines.deadlines import Deadlines, is_over
 from gleitzeitd.machines.feed import event_of
 from gleitzeitd.machines.namespaces import within
 from gleitzeitd.machines.owners import Owners, claim_problem
@@ -51,7 +40,7 @@ from gleitzeitd.record import positional_record, record
 
 
 @record
-class Settings(retention.Settings):
+class Settings(audit.Settings):
     """Section ``[persistence]`` of persistence.toml."""
 
     lease_seconds: float = bounded(15.0, least=2.0, most=3600.0, unit="seconds")
@@ -82,7 +71,7 @@ class Requests:
 
     @positional_record
     class Read(Request):
-        """Answered with the ``DataRetrieved`` that goes to the asker."""
+        """Answered with the event that goes to the asker."""
 
         query: p.QueryData
         blocked: list[Json]
@@ -112,7 +101,7 @@ _PAUSE_SECONDS = 1.0
 
 
 @dataclass(slots=True)
-class Persistence(Machine):
+class Persistence(audit.Auditor):
     """The ledger's decisions about time, order and answers; the rows are the store's."""
 
     role = Role.PERSISTENCE
@@ -132,6 +121,7 @@ class Persistence(Machine):
     _owners: Owners = field(default_factory=Owners)
     _blocked: Blocked = field(default_factory=Blocked)
     _retention: retention.Retention = field(default_factory=retention.Retention)
+    auditing: audit.Auditing = field(default_factory=audit.Auditing)
     _reads: dict[str, Envelope] = field(default_factory=dict)
     _numbers: count[int] = field(default_factory=count)
     _committed: int = 0
@@ -177,14 +167,18 @@ class Persistence(Machine):
         return self._ask(changes.of_result(event, ctx.envelope), ctx)
 
     def on_delete_workflow(self, event: p.DeleteWorkflow, ctx: Context) -> Effects:
-        return self._ask(c.DeleteWorkflow(workflow_id=event.workflow_id), ctx)
+        by = audit.actor_of(ctx.envelope)
+        return self._ask(c.DeleteWorkflow(workflow_id=event.workflow_id, by=by), ctx)
+
+    def propose(self, change: c.Change, asker: Envelope | None = None) -> Effects:
+        self._pending.append(_Pending(change, asker))
+        return []
 
     def _ask(self, change: c.Change, ctx: Context) -> Effects:
         if len(self._pending) >= self.settings.pending_limit:
             busy = LimitExceeded("too many changes wait: try again later", retry_after=1.0).info()
             return [Reply(p.PersistenceError(error=busy), ctx.envelope)]
-        self._pending.append(_Pending(change, ctx.envelope))
-        return []
+        return self.propose(change, ctx.envelope)
 
     def settle(self, now: float, at: str) -> Effects:
         """One transaction at a time; the next one gathers meanwhile."""
@@ -215,6 +209,8 @@ class Persistence(Machine):
         self._committed += len(entries)
         for entry, outcome in zip(entries, answer, strict=True):
             effects += self._settled(entry, outcome, now)
+            if outcome.audited or outcome.status is not c.Status.OK:
+                effects += self.audited(entry.change, outcome, now)
         if self._trouble:
             self._trouble = ""
             effects.append(Note("info", "transactions succeed again", {}))
@@ -238,6 +234,8 @@ class Persistence(Machine):
                 effects += self._wake_later(entry.change.attempt, 1.0, entry.cause)
             elif isinstance(entry.change, c.Expire):
                 effects.append(self._deadlines.arm(entry.change.deadline, 1.0, entry.cause))
+            elif isinstance(entry.change, c.NoteAudit):
+                effects += self.auditing.uncommitted(entry.change)
             elif isinstance(entry.change, c.DeleteWorkflow):
                 effects += self._retention.uncommitted(self.settings)
         return effects
@@ -407,6 +405,8 @@ class Persistence(Machine):
             effects, deletions = self._retention.expired(self.settings)
             self._pending += [_Pending(each) for each in deletions]
             return effects
+        if key == audit.TIMER:
+            return self.audit_due()
         self._pending.append(self._waking.pop(key))
         return []
 
@@ -415,12 +415,7 @@ class Persistence(Machine):
         if armed is None:
             return []
         self._pending.append(_Pending(c.Expire(deadline=armed.deadline), cause=armed.cause))
-        fields: dict[str, Json] = {
-            "workflow_id": armed.deadline.workflow_id,
-            "task_id": armed.deadline.task_id,
-            "waiting_for": armed.deadline.kind.value,
-        }
-        return [Note("info", "a timeout is over", fields)]
+        return [is_over(armed.deadline)]
 
     # --- shards and their owners ------------------------------------------------------------------
 
@@ -452,14 +447,17 @@ class Persistence(Machine):
     # --- reading ------------------------------------------------------------------------------------
 
     def on_query_data(self, event: p.QueryData, ctx: Context) -> Effects:
-        call_id = f"read/{next(self._numbers)}"
-        self._reads[call_id] = ctx.envelope
         query = within(event, ctx.envelope.namespace)
-        return [Call(call_id, Requests.Read(query, self._blocked.of(event.workflow_id)))]
+        return self.read_for(ctx.envelope, Requests.Read(query, self._blocked.of(event.workflow_id)))
+
+    def read_for(self, asker: Envelope, request: Request) -> Effects:
+        call_id = f"read/{next(self._numbers)}"
+        self._reads[call_id] = asker
+        return [Call(call_id, request)]
 
     def _read(self, call_id: str, answer: object) -> Effects:
         asker = self._reads.pop(call_id)
-        if isinstance(answer, p.DataRetrieved):
+        if isinstance(answer, Event):
             return [Reply(answer, asker)]
         if isinstance(answer, GleitzeitError):
             return [Reply(p.PersistenceError(error=answer.info()), asker)]
@@ -476,7 +474,7 @@ class Persistence(Machine):
     # --- how it is ------------------------------------------------------------------------------
 
     def status_line(self) -> str:
-        line = Machine.status_line(self)
+        line = audit.Auditor.status_line(self)
         return f"nothing can be kept: {self._trouble}; {line}" if self._trouble else line
 
     def drained(self) -> bool:

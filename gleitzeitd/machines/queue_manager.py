@@ -24,6 +24,7 @@ from gleitzeitd.events import hub as h
 from gleitzeitd.events import persistence as p
 from gleitzeitd.events import protocol_registry as r
 from gleitzeitd.events import queue_manager as q
+from gleitzeitd.machines.audit import signed
 from gleitzeitd.machines.base import Ask, Context, Effects, Note, Reply, SetTimer, Tell, counted
 from gleitzeitd.machines.follower import Follower
 from gleitzeitd.model.change import NOT_THE_OWNER
@@ -308,7 +309,7 @@ class QueueManager(Follower):
             return [Reply(p.DataSaved(status="error", message=expected), ctx.envelope)]
         key = f"priority/{next(self._numbers)}"
         self._askers[key] = ctx.envelope
-        return [Ask(key, event)]
+        return [Ask(key, signed(event, ctx.envelope))]
 
     def _reordered(self, change: q.TaskPriorityChanged, saved: p.DataSaved, asker: Envelope) -> Effects:
         if saved.message == NOT_THE_OWNER:

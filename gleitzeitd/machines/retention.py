@@ -39,7 +39,7 @@ BUSY_PAUSE_SECONDS = 0.1
 
 @record
 class Settings:
-    """The part of ``[persistence]`` that is about what has finished."""
+    """The part of ``[persistence]`` that is about how long things are kept."""
 
     keep_finished_days: float = bounded(30.0, least=0, most=36_500.0, unit="days")
     """After how long a finished workflow is deleted, with its tasks, results and history. 0: never for its
@@ -51,6 +51,10 @@ class Settings:
     repeat_seconds: float = bounded(600.0, least=1.0, most=DAY, unit="seconds")
     """How late a repeat of what was asked may come. For so long a finished workflow is kept, however many
     there are; and for so long after its deletion a repeat of its submission does not run it again."""
+    audit_days: float = bounded(365.0, least=0, most=36_500.0, unit="days")
+    """After how long a record of the audit is deleted. 0: never for its age."""
+    audit_records: int = bounded(1_000_000, least=0)
+    """How many records of the audit are kept at most; the oldest go first. 0: any number."""
 
 
 @record
@@ -70,6 +74,10 @@ class Sweep(Request):
 
     forget_seconds: float
     """Deletions that are older are forgotten."""
+    audit_seconds: float | None = None
+    """Records of the audit that are older go; None: they stay."""
+    audit_keep: int | None = None
+    """So many records of the audit stay at most; None: all."""
     rows: int = SWEPT_AT_ONCE
 
 
@@ -142,7 +150,12 @@ class Retention:
         return [Call(f"{CALLS}find", wanted)]
 
     def _sweep(self, settings: Settings) -> Effects:
-        return [Call(f"{CALLS}sweep", Sweep(forget_seconds=settings.repeat_seconds))]
+        wanted = Sweep(
+            forget_seconds=settings.repeat_seconds,
+            audit_seconds=settings.audit_days * DAY or None,
+            audit_keep=settings.audit_records or None,
+        )
+        return [Call(f"{CALLS}sweep", wanted)]
 
     def finished(self, call_id: str, answer: object, settings: Settings, committed: int) -> Effects:
         """A call was answered; ``committed`` counts all changes that were committed until now."""

@@ -8,7 +8,7 @@ from gleitzeitd.events.hub import NoComponentsAvailable
 from gleitzeitd.machines.members import Member, Members
 from gleitzeitd.machines.namespaces import check_topic
 from gleitzeitd.machines.permissions import Plan, Step
-from gleitzeitd.model.names import SHARDS, ComponentId
+from gleitzeitd.model.names import SHARDS, ComponentId, Role
 from gleitzeitd.plain import Json
 
 TEXT_LIMIT = 1000
@@ -28,11 +28,13 @@ def stamp(envelope: dict[str, Json], sender: Member, plan: Plan) -> None:
     if sender.namespace is not None:
         envelope["_namespace"] = sender.namespace
         check_topic(envelope.get("_topic"), sender.namespace)
+    if sender.role is Role.CLIENT:  # whoever asks for something is in the audit
+        envelope["_subject"], envelope["_address"] = sender.grant.subject, sender.address
     if plan[0].stamped:
         envelope["_source_role"] = sender.role.value
 
 
-_STAMPS = ("_fact", "_namespace", "_source_role")
+_STAMPS = ("_fact", "_namespace", "_source_role", "_subject", "_address")
 
 
 def recipients(members: Members, step: Step, name: str, envelope: dict[str, Json]) -> list[Member]:
@@ -118,5 +120,7 @@ _TEXTS = frozenset(
         "_topic",
         "_namespace",
         "_source_role",
+        "_subject",
+        "_address",
     }
 )

@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from gleitzeitd.errors import ConfigError
+from gleitzeitd.events.audit import ConfigurationReloaded
+from gleitzeitd.machines.base import Tell
 from gleitzeitd.runtime.component import Component
 from gleitzeitd.runtime.daemon import STOP_SECONDS
 from gleitzeitd.runtime.tasks import Tasks
@@ -60,6 +62,7 @@ class ComponentDaemon:
 
     def adjust(self, key: str, value: Any) -> None:
         self._machine.settings = replace(self._machine.settings, **{key: value})
+        self._component.perform([Tell(ConfigurationReloaded(keys=[key]))])
 
     def is_ready(self) -> bool:
         return self._component.link.is_registered() or self._component.looking_seconds() > LOOKING_SECONDS

@@ -11,8 +11,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from gleitzeitd.errors import GleitzeitError, MalformedData, StoreError
+from gleitzeitd.events.audit import AuditRetrieved, QueryAudit
 from gleitzeitd.events.codec import dumps
 from gleitzeitd.events.persistence import DataRetrieved, QueryData
+from gleitzeitd.machines.audit import ReadAudit
 from gleitzeitd.machines.base import Request
 from gleitzeitd.machines.feed import entry_of
 from gleitzeitd.machines.persistence import Requests
@@ -24,7 +26,7 @@ from gleitzeitd.plain import Json, from_plain, to_plain
 from gleitzeitd.runtime.clock import earlier, utc_now
 from gleitzeitd.runtime.performer import Finished, Performer
 from gleitzeitd.runtime.tasks import Tasks
-from gleitzeitd.stores.base import Recovered, Store
+from gleitzeitd.stores.base import AuditQuery, Recovered, Store
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ PAGE_BYTES = 1_000_000
 """What a page of values may weigh, unless its first item alone is heavier."""
 PAGE_TASKS = 5000
 """Tasks in the workflows of one snapshot page, unless its first workflow alone has more."""
+AUDIT_AT_ONCE = 5000
+"""Records of the audit that go in one step."""
 _STEP = 50
 
 
@@ -87,7 +91,7 @@ class LedgerPerformer(Performer):
         except GleitzeitError as problem:
             answer = problem
         except Exception as problem:  # the boundary of the store: whoever waits for the answer gets one
-            if not isinstance(request, Requests.Read):
+            if not isinstance(request, Requests.Read | ReadAudit):
                 answer = problem  # ends the ledger, which cannot know what has been kept
             else:  # what one of them asks must not keep everybody else out
                 log.error("a query could not be read", exc_info=problem)
@@ -112,8 +116,10 @@ class LedgerPerformer(Performer):
                 )
             case Find():
                 return await self._due(request)
-            case Sweep(forget_seconds=seconds, rows=rows):
-                return await self._store.sweep(rows, earlier(self._clock(), seconds))
+            case Sweep():
+                return await self._sweep(request)
+            case ReadAudit(query):
+                return await self._audit(query)
         raise AssertionError(f"no rule for {request!r}")
 
     async def _due(self, find: Find) -> list[WorkflowId]:
@@ -121,6 +127,35 @@ class LedgerPerformer(Performer):
         spare = earlier(now, find.spare_seconds)
         before = "" if find.keep_seconds is None else min(spare, earlier(now, find.keep_seconds))
         return await self._store.finished(before=before, keep=find.keep, spare=spare, limit=find.limit)
+
+    async def _sweep(self, sweep: Sweep) -> int:
+        now, seconds = self._clock(), sweep.audit_seconds
+        rows = await self._store.sweep(sweep.rows, earlier(now, sweep.forget_seconds))
+        before = "" if seconds is None else earlier(now, seconds)
+        return rows + await self._store.trim_audit(before=before, keep=sweep.audit_keep, limit=AUDIT_AT_ONCE)
+
+    async def _audit(self, query: QueryAudit) -> AuditRetrieved:
+        wish = query.wish
+        page = await self._store.audit(
+            AuditQuery(
+                after=query.after or 0,
+                before=query.before,
+                newest_first=query.after is None,
+                since=wish.since,
+                subject=wish.subject,
+                action=wish.action,
+                object=wish.object,
+                outcome=wish.outcome,
+                limit=query.limit,
+            )
+        )
+        return AuditRetrieved(
+            records=page.records,
+            more=len(page.records) == query.limit,
+            last=page.last,
+            horizon=page.horizon,
+            anchor=page.anchor,
+        )
 
     async def _read(self, query: QueryData, blocked: list[Json]) -> _Page:
         kind = self._kinds.get(query.kind_of_data)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gleitzeitd.errors import LimitExceeded, MalformedEvent, StoreCorrupt, StoreError, WorkflowConflict
 from gleitzeitd.events import dependency_resolver as d_
 from gleitzeitd.events import execution_engine as e
 from gleitzeitd.events import persistence as p
 from gleitzeitd.machines.base import CancelAsk, Reply
 from gleitzeitd.machines.dependency_resolver import DependencyResolver, Settings
+from gleitzeitd.model.audit import Actor
 from gleitzeitd.model.document import read
 from gleitzeitd.model.ledger import FeedStamp, ReadyTask, Verdict
 from gleitzeitd.model.names import TaskId, WorkflowId, shard_of
@@ -115,7 +118,8 @@ def test_a_workflow_is_accepted_once_it_is_durable():
 def test_a_workflow_is_refused_with_all_reasons_at_once():
     d = resolver()
     d.receive(submit(document(task("a", "nobody"), {"id": "b"})), source=CLIENT)
-    (refusal,) = d.take()
+    refusal, told = d.take()
+    assert [note.action for note in told.event.notes] == ["submit"]
     assert refusal.event.error.message.endswith("problems in the workflow")
     assert len(refusal.event.problems) >= 2
     assert not d.asks.keys() & {"save/w"}
@@ -155,7 +159,8 @@ def test_more_workflows_than_allowed_are_refused_for_now():
     d = resolver(kept(CHAIN, {"a": "queued"}), workflows=1)
     other = next(WorkflowId(f"w{n}") for n in range(99) if shard_of(f"w{n}") == N)
     d.receive(submit(workflow_id=other), source=CLIENT)
-    (refusal,) = d.take()
+    refusal, told = d.take()
+    assert told.event.notes[0].outcome == "refused"
     assert refusal.event.error.retryable
 
 
@@ -337,7 +342,7 @@ def test_what_was_read_before_the_workflow_moved_is_read_again():
 def test_cancelling_is_answered_when_it_is_durable():
     d = running()
     order = d_.CancelWorkflow(workflow_id=W, reason="enough")
-    d.receive(order, source=CLIENT) << asks(order)
+    d.receive(order, source=CLIENT) << asks(replace(order, by=Actor(component_id=CLIENT)))
     asker = d.envelope
     key = next(key for key in d.asks if key.startswith("cancel_workflow/"))
     d.answer(p.DataSaved(status="ok"), key=key) << replies(p.DataSaved(status="ok"), to=asker)
@@ -346,7 +351,7 @@ def test_cancelling_is_answered_when_it_is_durable():
 def test_a_verdict_is_answered_when_it_is_durable():
     d = running()
     order = d_.ResolveTask(workflow_id=W, task_id=TaskId("a"), verdict=Verdict.FAIL, attempt=1)
-    d.receive(order, source=CLIENT) << asks(order)
+    d.receive(order, source=CLIENT) << asks(replace(order, by=Actor(component_id=CLIENT)))
     asker = d.envelope
     key = next(key for key in d.asks if key.startswith("resolve_task/"))
     saved = p.DataSaved(status="stale", message="a is running")

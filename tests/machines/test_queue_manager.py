@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from gleitzeitd.events import persistence as p
 from gleitzeitd.events import queue_manager as q
 from gleitzeitd.machines.base import Ask, CancelAsk, SetTimer
 from gleitzeitd.machines.queue_manager import QueueManager, Settings
+from gleitzeitd.model.audit import Actor
 from gleitzeitd.model.ledger import Execution, FeedStamp, LeaseWish, ReadyTask
 from gleitzeitd.model.names import ComponentId, TaskId, WorkflowId, shard_of
 from tests.drive import Dialogue, asks, notes, replies, tells
@@ -278,7 +280,7 @@ def test_a_new_priority_counts_once_it_is_durable():
     d, feed = queue_manager(), Feed()
     enqueue(d, feed.ready("a", "b"))
     change = q.TaskPriorityChanged(workflow_id=W, priority=4, task_ids=["b"])
-    d.receive(change, source="client") << asks(change)
+    d.receive(change, source="client") << asks(replace(change, by=Actor(component_id="client")))
     asker = d.envelope
     d.answer(p.DataSaved(status="ok")) << replies(p.DataSaved(status="ok"), to=asker)
     d.receive(request(2), source=E1)

@@ -10,6 +10,7 @@ from gleitzeitd.machines import retention as r
 from gleitzeitd.machines.base import SetTimer
 from gleitzeitd.machines.persistence import Persistence, Requests, Settings
 from gleitzeitd.model import change as c
+from gleitzeitd.model.audit import Actor
 from gleitzeitd.model.ledger import Recovered, ShardRow
 from gleitzeitd.model.names import SHARDS, ComponentId, Shard, WorkflowId
 from tests.drive import Dialogue, calls, notes, replies
@@ -134,7 +135,7 @@ def test_pauses_are_longer_while_others_have_something_committed():
 def test_what_a_client_deletes_is_answered_after_the_commit_and_swept_soon():
     d = ledger()
     d.receive(p.DeleteWorkflow(workflow_id=W), source="client")
-    assert committed(d) == [c.DeleteWorkflow(workflow_id=W)]
+    assert committed(d) == [c.DeleteWorkflow(workflow_id=W, by=Actor(component_id="client"))]
     d.finish("commit", [OK]) << replies(p.DataSaved, to="client", status="ok") << BUSY
     d.expire("retention") << calls(r.Sweep)
     d.finish("retention/sweep", 9) << PAUSE
@@ -147,7 +148,7 @@ def test_an_unfinished_workflow_is_refused_by_its_number_with_what_to_do():
     d.receive(p.DeleteWorkflow(workflow_id=W), source="client")
     committed(d)
     d.finish("commit", [c.Outcome(status=c.Status.STALE, message="w is running: cancel it first")])
-    (reply,) = d.take()
+    reply, *_ = d.take()
     assert isinstance(reply.event, p.PersistenceError)
     assert (reply.event.error.code, reply.event.error.name) == (-28007, "WORKFLOW_INVALID_STATE")
     assert not reply.event.error.retryable
