@@ -17,7 +17,7 @@ from gleitzeitd.cli.connection import here_is_a_hub
 from gleitzeitd.cli.host import hub_runs
 from gleitzeitd.cli.options import Options, command, connection_options
 from gleitzeitd.cli.show import as_json, echo_lines, plural, printable, style
-from gleitzeitd.errors import GleitzeitError, HubUnreachable, NotAuthenticated
+from gleitzeitd.errors import GleitzeitError, HubUnreachable, NotAuthenticated, TlsFailed
 from gleitzeitd.plain import Json, to_plain
 
 SECONDS = 30.0
@@ -106,6 +106,8 @@ def _of_the_system(options: Options) -> list[Finding]:
     where = ", ".join(hubs)
     try:
         return asyncio.run(_asked(options, where))
+    except TlsFailed as wrong:
+        return [problem("certificates", str(wrong), "gleitzeit cert show, on both hosts")]
     except HubUnreachable as wrong:
         return [
             problem("hub", f"{where} cannot be reached: {wrong}", "systemctl status gleitzeit-hub, there")

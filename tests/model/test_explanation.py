@@ -82,7 +82,7 @@ def test_an_error_is_found_by_its_number_and_by_its_name(text: str) -> None:
 def test_what_is_not_found_is_suggested_if_it_is_near() -> None:
     assert find("task_timeuot") is None
     assert suggestion("task_timeuot") == ", did you mean TASK_TIMEOUT?"
-    assert "-29003" in suggestion("29030") or "-29009" in suggestion("29030")
+    assert suggestion("29030").startswith(", did you mean -290")
     assert suggestion("nothing of the kind") == ""
     assert find("") is None
 
