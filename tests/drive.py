@@ -15,7 +15,7 @@ is answered or cancelled, a timer until it expires, a call until it is finished.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from gleitzeitd.errors import ErrorInfo
@@ -158,8 +158,11 @@ class Dialogue:
         asked: Ask | str | None = None,
         correlation: str = CORRELATION,
         message_id: str | None = None,
+        **stamps: str,
     ) -> Dialogue:
-        """An event arrives; ``asked`` is the open ask that it answers, or its key."""
+        """An event arrives; ``asked`` is the open ask that it answers, or its key; ``stamps`` are what the hub
+        has written into its envelope besides.
+        """
         self.silent()
         self._received += 1
         name = name or delivered_name(self.machine, event)
@@ -172,6 +175,7 @@ class Dialogue:
             reply_to=getattr(self.machine, "component_id", None) if ask is not None else None,
             fact=event.name if name != event.name else None,
         )
+        self.envelope = replace(self.envelope, **stamps) if stamps else self.envelope  # type: ignore[arg-type]
         ctx = Context(self.envelope, self.now, self.at, ask)
         return self._did(self.machine.handle(name, event, ctx))
 

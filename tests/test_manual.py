@@ -36,7 +36,7 @@ COMMANDS = [each for tree in TREES.values() for each in tree.everywhere()]
 FREE = {
     "TEXT", "ID", "NAME", "NAME=VALUE", "SECONDS", "NUMBER", "URL", "JSON", "TASK", "TASKS", "PATH",
     "MODULE:CLASS", "MODULE[:CLASS]", "METHOD=JSON", "CHECK", "COMMAND", "PATTERN", "HOST:PORT", "DURATION", "ID|SUBJECT",
-    "ADDRESS", "HOST", "TOKEN",
+    "ADDRESS", "HOST", "TOKEN", "WHEN",
 }  # fmt: skip
 """What stands for a value that nothing can complete."""
 

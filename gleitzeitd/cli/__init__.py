@@ -44,6 +44,7 @@ _COMMANDS = {
     "protocols": ("protocols", "Which protocols and methods exist."),
     "queues": ("system", "How much waits, in each queue manager."),
     "trace": ("tracing", "The last events that went through the hub."),
+    "audit": ("audit", "Who did what, when, from where, and what came of it."),
     "drain": ("drain", "Have an engine or a provider take nothing new and finish what runs."),
     "doctor": ("doctor", "What is wrong with this host and with the system, and what to do about it."),
     "mcp": ("mcp", "Serve workflows and methods as tools to a host of the Model Context Protocol."),

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gleitzeitd.cli.noting import done_here
 from gleitzeitd.cli.options import Options, command, connection_options, json_option
 from gleitzeitd.cli.show import as_json, count_text, plural, size
 from gleitzeitd.errors import GleitzeitError, StoreError, StoreLocked
+from gleitzeitd.model.audit import Action
 from gleitzeitd.model.names import Role
 from gleitzeitd.plain import Json
 
@@ -49,6 +51,7 @@ def backup(ctx: click.Context, file: Path, database: Path | None, force: bool) -
     if not _is_there(source):
         raise StoreError(_elsewhere(source, options))
     contents = back_up(source, file, replace=force)
+    done_here(options, Action.BACKUP, str(file))
     if options.as_json:
         click.echo(as_json({"database": str(source), **_plain(contents)}))
         return
@@ -94,6 +97,7 @@ def restore(ctx: click.Context, file: Path, database: Path | None, check: bool) 
         done = copies.restore(file, target)
     except StoreLocked as problem:
         raise StoreLocked(f"{problem}: systemctl stop gleitzeit-persistence") from None
+    done_here(options, Action.RESTORE, str(target), f"from {file}")
     if options.as_json:
         kept = str(done.kept) if done.kept is not None else None
         click.echo(as_json({"database": str(target), "kept": kept, **_plain(done.contents)}))

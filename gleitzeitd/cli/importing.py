@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gleitzeitd.cli.noting import done_here
 from gleitzeitd.cli.options import Command, Options, group, json_option
 from gleitzeitd.cli.show import as_json, plural
 from gleitzeitd.errors import ConfigError
+from gleitzeitd.model.audit import Action
 from gleitzeitd.plain import Json
 
 if TYPE_CHECKING:
@@ -160,6 +162,7 @@ def _finish(
         raise ConfigError(f"{', '.join(there)}: exists already; --force writes over it")
     for path, text in written.items():
         _write(path, text)
+        done_here(ctx.ensure_object(Options), Action.CONFIG_IMPORT, str(path))
     if ctx.ensure_object(Options).as_json:
         left: list[Json] = [{"path": each.path, "why": each.why} for each in converted.left_out]
         files: dict[str, Json] = {str(path): text for path, text in (written or shown).items()}

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gleitzeitd.cli.noting import done_here
 from gleitzeitd.cli.options import Command, Options, group, json_option
 from gleitzeitd.cli.show import Column, as_json, echo_lines, plural, table, terminal_width
 from gleitzeitd.errors import ConfigError, MalformedData
 from gleitzeitd.model.access import EVERYTHING, Grant, UserRole
+from gleitzeitd.model.audit import Action
 from gleitzeitd.model.claims import ROLE_NAMES, checked_namespace, grant_of, role_names, roles_of
 from gleitzeitd.model.names import NAME_LIMIT, Role
 from gleitzeitd.plain import Json
@@ -204,6 +206,8 @@ def create(
         tokens = issue_all(ring, grants, where.issued, authority)
     except OSError as problem:
         raise ConfigError(f"{where.issued}: cannot be written: {problem.strerror}") from problem
+    for grant in grants:
+        done_here(options, Action.TOKEN_CREATE, grant.token_id, f"{grant.subject}: {_roles(grant)}")
     if options.as_json:
         made = [{"token": text, **_plain(grant)} for text, grant in zip(tokens, grants, strict=True)]
         click.echo(as_json({"tokens": made}))
@@ -361,6 +365,8 @@ def revoke(ctx: click.Context, which: tuple[str, ...], keys: Path | None) -> Non
         write_revoked(where.revoked, {**before, **meant}, wall())
     except OSError as problem:
         raise ConfigError(f"{where.revoked}: cannot be written: {problem.strerror}") from problem
+    for token_id in new:
+        done_here(options, Action.TOKEN_REVOKE, token_id)
     if options.as_json:
         click.echo(as_json({"revoked": new, "file": str(where.revoked)}))
         return
@@ -405,6 +411,7 @@ def rotate(ctx: click.Context, overlap: float, algorithm: str | None, keys: Path
         after.write(where.keys)
     except OSError as problem:
         raise ConfigError(f"{where.keys}: cannot be written: {problem.strerror}") from problem
+    done_here(options, Action.TOKEN_ROTATE, after.active.key_id)
     until = _day(now + overlap)
     if options.as_json:
         told = [_plain(grant_of(each.claims)) for each in outlive]

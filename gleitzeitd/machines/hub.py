@@ -41,6 +41,7 @@ from gleitzeitd.machines.base import (
 )
 from gleitzeitd.machines.bundle_routing import deliveries, remember
 from gleitzeitd.machines.hub_answers import HubAnswers
+from gleitzeitd.machines.hub_audit import RefusalCounts
 from gleitzeitd.machines.hub_settings import Settings
 from gleitzeitd.machines.limits import COSTS, check_body
 from gleitzeitd.machines.members import Member, Members
@@ -89,6 +90,7 @@ class Hub(HubAnswers):
         self.counts = Counts()
         self._trace = Trace(settings.trace_records)
         self._waiting: dict[str, Waiting] = {}
+        self._unaudited = RefusalCounts()
         self._refusals = Refusals(settings.refusals_per_minute, settings.refusal_pause)
         self._sender = ""  # connection of the event at hand
         self.spent = 0
@@ -218,7 +220,7 @@ class Hub(HubAnswers):
         everybody = tuple(member.connection for member in self.members)
         if everybody:
             effects.append(Send(everybody, Heartbeat(hub_id=self.component_id, number=self._beat)))
-        return [*effects, self._next_beat(now)]
+        return [*effects, *self._unaudited.told(self.members), self._next_beat(now)]
 
     def drain(self, now: float, at: str) -> Effects:
         return self.leave("the hub is ending")
@@ -295,6 +297,7 @@ class Hub(HubAnswers):
         """Tell a connection that its event goes nowhere; the journal hears of each cause once."""
         self.counts.refused[problem.name] += 1
         one = self._waiting.get(connection) or self.members.at(connection)
+        self._unaudited.count(name, problem, one)
         refused = EventRefused(event=name[:100], error=problem.info())
         notes = self._refusals.note(connection, name, problem, one)
         effects: Effects = [*notes, self._answer(connection, refused, envelope)]
@@ -309,6 +312,7 @@ class Hub(HubAnswers):
         waiting = self._waiting.get(connection)
         if waiting is None:
             return []
+        self._unaudited.count("", problem, waiting)
         who = offender(None, waiting.address)
         self._refusals.blame(who, self._clock)
         if self._refusals.kept_away(who, self._clock) is None:
@@ -419,6 +423,7 @@ class Hub(HubAnswers):
     ) -> Effects:
         """Say why, and cut; ``ctx`` is that of a registration."""
         self.counts.refused[problem.name] += 1
+        self._unaudited.count("" if ctx is None else RegisterComponent.name, problem, one)
         fields: dict[str, Json] = {"error": problem, "address": one.address, "peer": one.component_id or ""}
         message = "a connection was cut" if ctx is None else "a registration was refused"
         answer = Send(

@@ -33,11 +33,9 @@ class Action(StrEnum):
     DELETE = "delete"
     DRAIN = "drain"
     UNDRAIN = "undrain"
-    SHUTDOWN = "shutdown"
     REGISTER_PROTOCOL = "register_protocol"
     REFUSE = "refuse"
     """A connection, a registration or an event was refused at a hub."""
-    KEYGEN = "keygen"
     TOKEN_CREATE = "token_create"  # noqa: S105 - the name of what is done
     TOKEN_REVOKE = "token_revoke"  # noqa: S105
     TOKEN_ROTATE = "token_rotate"  # noqa: S105
@@ -49,7 +47,6 @@ class Action(StrEnum):
 
 LOCAL = frozenset(
     {
-        Action.KEYGEN,
         Action.TOKEN_CREATE,
         Action.TOKEN_REVOKE,
         Action.TOKEN_ROTATE,

@@ -1,4 +1,5 @@
-"""What each error means: its cause, what the system does by itself, and what there is to do.
+"""What each error means: its cause, what the system does by itself, and what there is to do. And what some
+records are that are no errors.
 
 One source for three readers: the journal's catalogue (``journalctl -x``), ``gleitzeit explain``, and the
 record that reports the error, whose MESSAGE_ID leads to the entry.
@@ -11,6 +12,7 @@ import textwrap
 from collections.abc import Iterator
 
 from gleitzeitd.errors import GleitzeitError
+from gleitzeitd.model.explanation_texts import RECORDS as RECORD_TEXTS
 from gleitzeitd.model.explanation_texts import TEXTS
 from gleitzeitd.plain import did_you_mean
 from gleitzeitd.record import record
@@ -23,9 +25,10 @@ _NAMESPACE = "gleitzeit.error:"
 
 @record
 class Explanation:
-    """An error's entry in the catalogue."""
+    """The entry of an error, or of a kind of records, in the catalogue."""
 
     code: int
+    """0: it is no error."""
     name: str
     retryable: bool
     subject: str
@@ -40,12 +43,12 @@ class Explanation:
 
     @property
     def message_id(self) -> str:
-        """128 bits as 32 hex digits: the number's, for ever."""
-        return message_id(self.code)
+        """128 bits as 32 hex digits: the number's, or the name's, for ever."""
+        return message_id(self.code) if self.code else _id_of(f"gleitzeit.record:{self.name}")
 
     def title(self) -> str:
         """``TASK_TIMEOUT (-29003): A task took longer than it may``."""
-        return f"{self.name} ({self.code}): {self.subject}"
+        return f"{self.name} ({self.code}): {self.subject}" if self.code else f"{self.name}: {self.subject}"
 
     def body(self) -> str:
         """The paragraphs below the title."""
@@ -61,7 +64,11 @@ class Explanation:
 
 def message_id(code: int) -> str:
     """The journal's MESSAGE_ID of an error's number: the same in every release, and nobody else's."""
-    digest = bytearray(hashlib.sha256(f"{_NAMESPACE}{code}".encode()).digest()[:16])
+    return _id_of(f"{_NAMESPACE}{code}")
+
+
+def _id_of(name: str) -> str:
+    digest = bytearray(hashlib.sha256(name.encode()).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x80  # RFC 9562, 5.8: a name-based UUID of our own making
     digest[8] = digest[8] & 0x3F | 0x80
     return digest.hex()
@@ -101,6 +108,21 @@ def _explained() -> dict[str, Explanation]:
 
 EXPLANATIONS: dict[str, Explanation] = dict(sorted(_explained().items(), key=lambda pair: -pair[1].code))
 """By name, in the order of the numbers."""
+RECORDS: dict[str, Explanation] = {
+    name: Explanation(
+        code=0,
+        name=name.upper(),
+        retryable=False,
+        subject=subject,
+        cause=cause,
+        itself=itself,
+        remedy=remedy,
+        commands=tuple(commands),
+    )
+    for name, (subject, cause, itself, remedy, *commands) in RECORD_TEXTS.items()
+}
+"""By the message of the records: what is worth finding, and no error."""
+RECORD_IDS: dict[str, str] = {message: each.message_id for message, each in RECORDS.items()}
 MESSAGE_IDS: dict[str, str] = {name: each.message_id for name, each in EXPLANATIONS.items()}
 """The journal's MESSAGE_ID by the name of the error."""
 
@@ -111,8 +133,9 @@ def find(text: str) -> Explanation | None:
     digits = wanted.lstrip("_")
     if digits.isdecimal():
         return next((each for each in EXPLANATIONS.values() if -each.code == int(digits)), None)
-    by_id = (each for each in EXPLANATIONS.values() if each.message_id.upper() == wanted)
-    return EXPLANATIONS.get(wanted) or next(by_id, None)
+    known = {**EXPLANATIONS, **{each.name: each for each in RECORDS.values()}}
+    by_id = (each for each in known.values() if each.message_id.upper() == wanted)
+    return known.get(wanted) or next(by_id, None)
 
 
 def suggestion(text: str) -> str:
@@ -126,7 +149,7 @@ def suggestion(text: str) -> str:
 def catalogue() -> str:
     """All entries as a journal catalogue (journalctl --update-catalog)."""
     head = "# Generated from gleitzeitd/model/explanation_texts.py: ./dev reference writes it again.\n"
-    return head + "".join(_entry(each) for each in EXPLANATIONS.values())
+    return head + "".join(_entry(each) for each in (*EXPLANATIONS.values(), *RECORDS.values()))
 
 
 def _entry(one: Explanation) -> str:

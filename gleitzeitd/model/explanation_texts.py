@@ -346,3 +346,18 @@ TEXTS: dict[str, tuple[str, ...]] = {
     ),
 }
 """By the error's name."""
+
+RECORDS: dict[str, tuple[str, ...]] = {
+    "audit": (
+        "Somebody has asked for something, and this came of it",
+        "A record of the audit. GLEITZEIT_ACTION is what was asked for, GLEITZEIT_SUBJECT whose token that "
+        "was, GLEITZEIT_ADDRESS where it came from, GLEITZEIT_OUTCOME whether it was accepted or refused. "
+        "GLEITZEIT_HASH is the record's in the ledger, where each record carries the hash of the one before.",
+        "The ledger keeps the same record, together with the change that it is about. Refusals beyond "
+        "persistence.audit_refusals in a minute are counted.",
+        "Nothing, if you know who it was and why. The ledger's records can be searched and checked.",
+        "gleitzeit audit --limit 20",
+        "gleitzeit audit --verify",
+    ),
+}
+"""By the message of the records."""

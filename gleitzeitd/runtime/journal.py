@@ -22,7 +22,7 @@ from typing import Literal, TextIO
 
 from gleitzeitd.bounds import bounded
 from gleitzeitd.errors import ErrorInfo, GleitzeitError
-from gleitzeitd.model.explanation import MESSAGE_IDS
+from gleitzeitd.model.explanation import MESSAGE_IDS, RECORD_IDS
 from gleitzeitd.plain import Json
 from gleitzeitd.runtime.moderation import OUTPUT, Moderation
 
@@ -238,7 +238,7 @@ def _send(
     try:
         send(
             _utf8(shown(_with_traceback(record, _pairs(record)))[:VALUE_LIMIT]),
-            MESSAGE_ID=MESSAGE_IDS.get(str(fields.get("error", ""))),
+            MESSAGE_ID=RECORD_IDS.get(record.msg) or MESSAGE_IDS.get(str(fields.get("error", ""))),
             CODE_FILE=record.pathname,
             CODE_LINE=record.lineno,
             CODE_FUNC=record.funcName,

@@ -5,7 +5,7 @@ _gleitzeit_known() {
     commands='' options='' arguments=() valued=()
     case $1 in
         gleitzeit)
-            commands='run call submit watch status list result logs why cancel delete resolve priority validate schema components providers protocols queues trace drain doctor mcp cert join backup restore token config provider import conform explain version'
+            commands='run call submit watch status list result logs why cancel delete resolve priority validate schema components providers protocols queues trace audit drain doctor mcp cert join backup restore token config provider import conform explain version'
             options='--version --debug --hub --hub-url --token --token-file --ca-file -j --json --help'
             valued=(--hub:text: --hub-url:text: --token:text: --token-file:file: --ca-file:file:)
             ;;
@@ -110,6 +110,10 @@ _gleitzeit_known() {
             options='--event -n --limit --hub --hub-url --token --token-file --ca-file -j --json --help'
             valued=(--event:text: -n:text: --limit:text: --hub:text: --hub-url:text: --token:text: --token-file:file: --ca-file:file:)
             arguments=(workflow:)
+            ;;
+        'gleitzeit audit')
+            options='--since --subject --action --workflow --outcome -n --limit -f --follow --verify --hub --hub-url --token --token-file --ca-file -j --json --help'
+            valued=(--since:text: --subject:text: '--action:choice:submit cancel priority resolve delete drain undrain register_protocol refuse token_create token_revoke token_rotate config_reload config_import backup restore' --workflow:text: '--outcome:choice:accepted refused' -n:text: --limit:text: --hub:text: --hub-url:text: --token:text: --token-file:file: --ca-file:file:)
             ;;
         'gleitzeit drain')
             options='--wait --timeout --undo --hub --hub-url --token --token-file --ca-file -j --json --help'

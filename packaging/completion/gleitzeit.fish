@@ -3,7 +3,7 @@
 
 # The commands typed so far, such as "config show".
 function __gleitzeit_path
-    set -l known run call submit watch status list result logs why cancel delete resolve priority validate schema components providers protocols 'protocols check' 'protocols show' queues trace drain doctor mcp cert 'cert ca' 'cert issue' 'cert renew' 'cert show' join backup restore token 'token create' 'token list' 'token revoke' 'token rotate' config provider import 'import config' 'import protocol' 'import provider' conform explain version
+    set -l known run call submit watch status list result logs why cancel delete resolve priority validate schema components providers protocols 'protocols check' 'protocols show' queues trace audit drain doctor mcp cert 'cert ca' 'cert issue' 'cert renew' 'cert show' join backup restore token 'token create' 'token list' 'token revoke' 'token rotate' config provider import 'import config' 'import protocol' 'import provider' conform explain version
     set -l path ''
     for word in (commandline -opc)[2..-1]
         set -l longer (string trim -- "$path $word")
@@ -39,6 +39,7 @@ complete -c gleitzeit -n '__gleitzeit_at \'\'' -a providers -d 'Who serves which
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a protocols -d 'Which protocols and methods exist.'
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a queues -d 'How much waits, in each queue manager.'
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a trace -d 'The last events that went through the hub.'
+complete -c gleitzeit -n '__gleitzeit_at \'\'' -a audit -d 'Who did what, when, from where, and what came of it.'
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a drain -d 'Have an engine or a provider take nothing new and finish what runs.'
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a doctor -d 'What is wrong with this host and with the system, and what to do about it.'
 complete -c gleitzeit -n '__gleitzeit_at \'\'' -a mcp -d 'Serve workflows and methods as tools to a host of the Model Context Protocol.'
@@ -225,6 +226,20 @@ complete -c gleitzeit -n '__gleitzeit_at trace' -l ca-file -r -F -d 'The CA (PEM
 complete -c gleitzeit -n '__gleitzeit_at trace' -s j -l json -d 'Print JSON on standard output, and nothing else.'
 complete -c gleitzeit -n '__gleitzeit_at trace' -l help -d 'Show this message and exit.'
 complete -c gleitzeit -n '__gleitzeit_at trace' -f -a '(timeout 2 gleitzeit list --limit 50 --json 2>/dev/null | sed -n \'s/^ *"workflow_id": "\\(.*\\)",*$/\\1/p\'; echo last)'
+complete -c gleitzeit -n '__gleitzeit_at audit' -l since -r -f -d 'Not what is older: 90m, 12h, 30d, 2026-11-24.'
+complete -c gleitzeit -n '__gleitzeit_at audit' -l subject -r -f -d 'Only what was asked for with tokens of this subject.'
+complete -c gleitzeit -n '__gleitzeit_at audit' -l action -r -f -a 'submit cancel priority resolve delete drain undrain register_protocol refuse token_create token_revoke token_rotate config_reload config_import backup restore' -d 'Only this.'
+complete -c gleitzeit -n '__gleitzeit_at audit' -l workflow -r -f -d 'Only what is about it: a workflow, a component.'
+complete -c gleitzeit -n '__gleitzeit_at audit' -l outcome -r -f -a 'accepted refused' -d 'Only what came to this.'
+complete -c gleitzeit -n '__gleitzeit_at audit' -s n -l limit -r -f -d 'So many; 0: all. At least 0. Default: 50.'
+complete -c gleitzeit -n '__gleitzeit_at audit' -s f -l follow -d 'Go on with what is new, until Ctrl-C.'
+complete -c gleitzeit -n '__gleitzeit_at audit' -l verify -d 'Check that no record was altered or removed; 1 if one was.'
+complete -c gleitzeit -n '__gleitzeit_at audit' -l hub -l hub-url -r -f -d 'The hub to use; repeat it for several. Also GLEITZEIT_HUB_URL.'
+complete -c gleitzeit -n '__gleitzeit_at audit' -l token -r -f -d 'The token for the hub. Also GLEITZEIT_TOKEN, which other users cannot see.'
+complete -c gleitzeit -n '__gleitzeit_at audit' -l token-file -r -F -d 'A file that holds the token.'
+complete -c gleitzeit -n '__gleitzeit_at audit' -l ca-file -r -F -d 'The CA (PEM) of a hub that speaks TLS, if this host does not know it.'
+complete -c gleitzeit -n '__gleitzeit_at audit' -s j -l json -d 'Print JSON on standard output, and nothing else.'
+complete -c gleitzeit -n '__gleitzeit_at audit' -l help -d 'Show this message and exit.'
 complete -c gleitzeit -n '__gleitzeit_at drain' -l wait -d 'Return when nothing runs there any more.'
 complete -c gleitzeit -n '__gleitzeit_at drain' -l timeout -r -f -d 'With --wait: how long; then the exit code is 1, and it goes on draining. At least 0.'
 complete -c gleitzeit -n '__gleitzeit_at drain' -l undo -d 'Have it take work again.'
@@ -286,7 +301,7 @@ complete -c gleitzeit -n '__gleitzeit_at \'cert renew\'' -f
 complete -c gleitzeit -n '__gleitzeit_at \'cert show\'' -l directory -r -f -a '(__fish_complete_directories)' -d 'Where the files are. Default: /etc/gleitzeit/tls.'
 complete -c gleitzeit -n '__gleitzeit_at \'cert show\'' -s j -l json -d 'Print JSON on standard output, and nothing else.'
 complete -c gleitzeit -n '__gleitzeit_at \'cert show\'' -l help -d 'Show this message and exit.'
-complete -c gleitzeit -n '__gleitzeit_at \'cert show\'' -f
+complete -c gleitzeit -n '__gleitzeit_at \'cert show\'' -F
 complete -c gleitzeit -n '__gleitzeit_at join' -l certificate -r -F -d 'The certificate of this host (PEM), for a hub that asks for one.'
 complete -c gleitzeit -n '__gleitzeit_at join' -l key -r -F -d 'Its private key.'
 complete -c gleitzeit -n '__gleitzeit_at join' -l no-restart -d 'Only write files; units use them when they are started.'

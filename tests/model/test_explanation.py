@@ -15,6 +15,8 @@ from gleitzeitd.cli import _COMMANDS
 from gleitzeitd.model.explanation import (
     EXPLANATIONS,
     MESSAGE_IDS,
+    RECORD_IDS,
+    RECORDS,
     WIDTH,
     catalogue,
     find,
@@ -57,9 +59,12 @@ def test_the_shipped_catalogue_is_the_one_that_the_words_make() -> None:
     assert SHIPPED.read_text(encoding="utf-8") == catalogue(), "run ./dev reference"
 
 
-@pytest.mark.parametrize("name", EXPLANATIONS)
+EVERYTHING = {**EXPLANATIONS, **{each.name: each for each in RECORDS.values()}}
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
 def test_an_explanation_fits_a_terminal_and_its_commands_exist(name: str) -> None:
-    one = EXPLANATIONS[name]
+    one = EVERYTHING[name]
     assert all(len(line) <= WIDTH for line in one.body().splitlines())
     assert len(one.subject) <= WIDTH
     assert "@" not in one.body().replace("gleitzeit-provider@", "")  # the catalogue's own mark
@@ -79,6 +84,14 @@ def test_an_error_is_found_by_its_number_and_by_its_name(text: str) -> None:
     assert find(f"[{text}]") is found
 
 
+def test_what_is_no_error_is_found_by_its_name_and_has_an_id_of_its_own() -> None:
+    found = find("audit")
+    assert found is RECORDS["audit"]
+    assert find(found.message_id) is found
+    assert found.title() == "AUDIT: Somebody has asked for something, and this came of it"
+    assert not set(RECORD_IDS.values()) & set(MESSAGE_IDS.values())
+
+
 def test_what_is_not_found_is_suggested_if_it_is_near() -> None:
     assert find("task_timeuot") is None
     assert suggestion("task_timeuot") == ", did you mean TASK_TIMEOUT?"
@@ -96,7 +109,7 @@ def test_the_journal_reads_the_catalogue(tmp_path: Path) -> None:
     done = subprocess.run(["journalctl", root, "--update-catalog"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     listed = subprocess.run(["journalctl", root, "--list-catalog"], capture_output=True, text=True).stdout
-    assert {line.split()[0] for line in listed.splitlines()} == set(MESSAGE_IDS.values())
+    assert {line.split()[0] for line in listed.splitlines()} == {*MESSAGE_IDS.values(), *RECORD_IDS.values()}
     one = EXPLANATIONS["TASK_TIMEOUT"]
     dumped = subprocess.run(
         ["journalctl", root, "--dump-catalog", one.message_id], capture_output=True, text=True

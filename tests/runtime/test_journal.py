@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gleitzeitd import errors
-from gleitzeitd.model.explanation import message_id
+from gleitzeitd.model.explanation import RECORD_IDS, message_id
 from gleitzeitd.runtime import journal
 
 
@@ -105,6 +105,14 @@ def test_fields_of_the_design_have_their_names(library: Library) -> None:
     assert (sent["GLEITZEIT_EVENT"], sent["GLEITZEIT_ROLE"], sent["GLEITZEIT_COMPONENT"]) == ("e", "hub", "h")
     assert (sent["GLEITZEIT_PORT"], sent["PRIORITY"], sent["LOGGER"]) == ("8", "4", "gleitzeitd.x")
     assert "MESSAGE_ID" not in sent
+
+
+def test_a_record_of_the_audit_has_its_own_id_also_if_it_is_about_an_error(library: Library) -> None:
+    extra = {"action": "cancel", "subject": "eve", "address": "::1", "outcome": "refused"}
+    LOG.info("audit", extra={**extra, "error": "TASK_TIMEOUT"})
+    sent = library.sent[-1]
+    assert sent["MESSAGE_ID"] == RECORD_IDS["audit"]
+    assert [sent[f"GLEITZEIT_{key.upper()}"] for key in extra] == [*extra.values()]
 
 
 def test_an_error_becomes_its_name_its_number_and_the_id_of_its_explanation(library: Library) -> None:
