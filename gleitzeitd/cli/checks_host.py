@@ -1,9 +1,8 @@
-"""What ``gleitzeit doctor`` looks at on this host: units, configuration, token, database."""
+"""What ``gleitzeit doctor`` looks at on this host: units, configuration, database."""
 
 from __future__ import annotations
 
 import shutil
-import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,10 +15,7 @@ from gleitzeitd.cli.show import plural, size
 from gleitzeitd.config import DIRECTORY
 from gleitzeitd.errors import ConfigError, StoreError
 from gleitzeitd.model.names import Role
-from gleitzeitd.runtime.security import GROUP
 
-TOKENS = (Path("/etc/gleitzeit/token"), Path("/etc/credstore/gleitzeit.token"))
-"""What members of the group read, and what units are given."""
 LOW_SHARE, LOW_BYTES = 0.10, 2**30
 """Free space at which the disk of the database is worth a warning: less than both."""
 FULL_BYTES = 128 * 2**20
@@ -73,7 +69,7 @@ def _unit(unit: Unit) -> Finding | None:
 
 def _help(unit: Unit) -> str:
     if "token" in unit.status:
-        return f"gleitzeitd keygen --help says how hosts get the same; then systemctl restart {unit.name}"
+        return f"gleitzeitd keygen --help says how hosts get theirs; then systemctl restart {unit.name}"
     return f"journalctl -eu {unit.name}"
 
 
@@ -135,57 +131,6 @@ def _exists(file: Path) -> bool:
         return file.exists()
     except OSError:
         return False
-
-
-def token(options: Options, files: Sequence[Path] = TOKENS) -> Iterator[Finding]:
-    """Whether there is a token for us, and for nobody else who happens to be on this host."""
-    try:
-        ours = options.secret()
-    except ConfigError as found:
-        yield problem("token", str(found), "do that, and then gleitzeit doctor again")
-        return
-    exposed = False
-    for file in files:
-        mode = _mode(file)
-        if mode & 0o007:
-            exposed = True
-            yield problem(
-                "token", f"{file} is open to every user of this host ({mode:04o})", f"chmod o= {file}"
-            )
-        elif mode & 0o020:
-            yield warning("token", f"{file} can be changed by its group ({mode:04o})", f"chmod g-w {file}")
-    present = [str(file) for file in files if _mode(file)]
-    if (mode := _mode(files[0])) and not mode & 0o040:
-        exposed = True
-        mend = f"chgrp {GROUP} {files[0]} && chmod 0640 {files[0]}"
-        yield warning("token", f"{files[0]} cannot be read by the group {GROUP} ({mode:04o})", mend)
-    if len({read for file in files if (read := _read(file))}) > 1:
-        exposed = True
-        mend = "remove the one that is not the hub's, then: gleitzeitd keygen; systemctl restart gleitzeit"
-        yield problem("token", f"{' and '.join(present)} hold different ones", mend)
-    if ours:
-        if not exposed:
-            yield ok("token", "this user has one" + (f"; it is in {present[0]}" if present else ""))
-    elif present:
-        yield warning("token", f"{present[0]} is there, and {files[0]} is not", "as root: gleitzeitd keygen")
-    else:
-        yield ok("token", "none: without one a hub serves its own host only")
-
-
-def _mode(file: Path) -> int:
-    """Its permissions; 0 if it is not there, or we may not know."""
-    try:
-        return stat.S_IMODE(file.stat().st_mode)
-    except OSError:
-        return 0
-
-
-def _read(file: Path) -> str:
-    """What is in it; empty if that is not for us."""
-    try:
-        return file.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def isolation(directory: Path = DIRECTORY) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from gleitzeitd import __version__
 from gleitzeitd.cli.checks import Finding, ok, problem, warning
 from gleitzeitd.cli.presence import SILENT_SECONDS
 from gleitzeitd.cli.show import duration, plural
-from gleitzeitd.events.hub import ComponentInfo
+from gleitzeitd.events.hub import INSECURE, ComponentInfo
 from gleitzeitd.model.ledger import HELD, TaskState
 from gleitzeitd.model.names import SHARDS, Role
 from gleitzeitd.model.report import TaskReport, WorkflowReport
@@ -52,6 +52,9 @@ def states(components: Sequence[ComponentInfo]) -> Iterator[Finding]:
         if each.heartbeat_age > SILENT_SECONDS:
             text = f"{each.component_id} has not answered for {duration(each.heartbeat_age)}"
             yield problem("components", text, unit)
+        elif each.status == INSECURE:
+            text = f"{each.component_id} asks for no token: whoever is on its host may do everything"
+            yield warning("hub", text, "start the hub without --insecure, and without security.insecure")
         elif each.status == "draining":
             undo = f"gleitzeit drain --undo {each.component_id}, or start it again when it has ended"
             yield warning("components", f"{each.component_id} takes no new work: it is draining", undo)

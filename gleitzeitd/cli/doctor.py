@@ -75,13 +75,14 @@ def finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
 
 def _of_this_host(options: Options) -> list[Finding]:
     from gleitzeitd.cli import checks_host as here
+    from gleitzeitd.cli.checks_token import token
     from gleitzeitd.cli.host import is_booted, units
 
     found = units()
     return [
         *here.units(found, booted=is_booted()),
         *here.configuration(options.environment),
-        *here.token(options),
+        *token(options),
         *here.tls(options.environment, time.time()),
         *here.isolation(),
         *here.database(options),
@@ -113,7 +114,7 @@ def _of_the_system(options: Options) -> list[Finding]:
             problem("hub", f"{where} cannot be reached: {wrong}", "systemctl status gleitzeit-hub, there")
         ]
     except NotAuthenticated as wrong:
-        return [problem("token", str(wrong), "use that of the hub's host: gleitzeitd keygen --help says how")]
+        return [problem("token", str(wrong), "gleitzeitd keygen --help says how hosts get theirs")]
     except GleitzeitError as wrong:
         return [problem("hub", f"{where} is not asked: {wrong}", "see above, or gleitzeit components")]
     except TimeoutError:

@@ -12,7 +12,7 @@ from gleitzeitd.cli.connection import Session, online, say_where
 from gleitzeitd.cli.identify import find_workflow, known_task
 from gleitzeitd.cli.options import command, connection_options
 from gleitzeitd.cli.outcome import last_line, outcome_lines
-from gleitzeitd.cli.presence import Presence, look_around, on_lost_of
+from gleitzeitd.cli.presence import Presence, look_around, on_lost_of, say_insecure
 from gleitzeitd.cli.progress import Lines, output_line
 from gleitzeitd.cli.show import (
     Column,
@@ -81,6 +81,7 @@ def status(workflow: str | None) -> None:
 async def _overall(session: Session) -> None:
     say_where(session)
     components = await session.client.components()
+    say_insecure(session, components)
     roles: dict[str, list[str]] = {role.value: [] for role in Role if role is not Role.CLIENT}
     for component in components:
         if component.component_type is not Role.CLIENT:

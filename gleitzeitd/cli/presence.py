@@ -10,7 +10,7 @@ import click
 
 from gleitzeitd.cli.connection import Session
 from gleitzeitd.errors import AnswerTimeout
-from gleitzeitd.events.hub import ComponentInfo
+from gleitzeitd.events.hub import INSECURE, ComponentInfo
 from gleitzeitd.model.ledger import HELD
 from gleitzeitd.model.names import Role
 from gleitzeitd.model.report import TaskReport, WorkflowReport
@@ -97,6 +97,14 @@ async def look_around(session: Session, workflow: WorkflowReport) -> Presence | 
     except AnswerTimeout as problem:
         click.echo(f"gleitzeit: {problem}", err=True)
         return None
+
+
+def say_insecure(session: Session, components: Sequence[ComponentInfo]) -> None:
+    """That a hub asks nobody who he is, if it is so."""
+    for each in components:
+        if each.status == INSECURE and not session.options.as_json:
+            who = f"{each.component_id} asks for no token"
+            session.options.tell(f"INSECURE: {who}: whoever is on its host may do everything")
 
 
 def on_lost_of(workflow: WorkflowReport, task_id: str) -> OnLost:

@@ -8,6 +8,7 @@ import click
 
 from gleitzeitd.cli.connection import Session, online, say_where, working
 from gleitzeitd.cli.options import command, connection_options
+from gleitzeitd.cli.presence import say_insecure
 from gleitzeitd.cli.show import (
     Column,
     as_json,
@@ -43,6 +44,7 @@ def components() -> None:
 async def _components(session: Session) -> None:
     say_where(session)
     found = await session.client.components()
+    say_insecure(session, found)
     if session.options.as_json:
         click.echo(as_json({"components": [component_plain(each) for each in found]}))
         return

@@ -154,6 +154,10 @@ class ListComponents(Event):
     """Who is connected?"""
 
 
+INSECURE = "insecure"
+"""The status of a hub that lets in whoever is on its host, and asks for no token."""
+
+
 @record
 class ComponentInfo:
     """One connected component, as the hub sees it."""
@@ -183,8 +187,6 @@ class ComponentList(Event):
     """Answers ``list_components``; the hub itself comes first."""
 
     components: list[ComponentInfo]
-    insecure: bool = False
-    """Whether the hub lets in whoever is on its host, and asks for no token."""
 
 
 @event(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from gleitzeitd.events import Event
 from gleitzeitd.events.execution_engine import CapacityUpdate
 from gleitzeitd.events.hub import (
+    INSECURE,
     ComponentInfo,
     ComponentList,
     HeartbeatResponse,
@@ -86,7 +87,7 @@ class HubAnswers(Machine):
         itself = ComponentInfo(
             component_id=self.component_id,
             component_type=Role.HUB,
-            status="draining" if self._leaving else "healthy",
+            status="draining" if self._leaving else INSECURE if self.insecure else "healthy",
             version=self.version,
             hostname=self.hostname,
             process_id=self.process_id,
@@ -96,7 +97,7 @@ class HubAnswers(Machine):
         others = sorted(self.members, key=lambda member: (member.role, member.component_id))
         shown = [itself, *(member.info(ctx.now) for member in others)]
         components = shown if self._member().namespace is None else [without_names(each) for each in shown]
-        return [self._reply(ComponentList(components=components, insecure=self.insecure), ctx)]
+        return [self._reply(ComponentList(components=components), ctx)]
 
     def on_subscribe(self, event: Subscribe, ctx: Context) -> Effects:
         member = self._member()

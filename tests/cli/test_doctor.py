@@ -146,36 +146,6 @@ def test_a_broken_file_is_named_with_its_line(tmp_path: Path, monkeypatch: pytes
     assert f"{file}:2: hub.prot: unknown key, did you mean port?" in found[0][1]
 
 
-@pytest.mark.parametrize(
-    ("mode", "level"), [(0o640, None), (0o600, "warning"), (0o644, "problem"), (0o660, "warning")]
-)
-def test_a_token_is_for_few(tmp_path: Path, mode: int, level: str | None) -> None:
-    file = tmp_path / "token"
-    file.write_text("secret")
-    file.chmod(mode)
-    options = Options(environment={"GLEITZEIT_TOKEN": "secret"}, config_files=())
-    found = bad(here.token(options, [file]))
-    assert [each[0] for each in found] == ([] if level is None else [level])
-    assert not any("secret" in text for _, text in found)
-
-
-def test_a_token_that_only_daemons_have_is_made_for_people_too(tmp_path: Path) -> None:
-    (tmp_path / "credential").touch(0o600)
-    options = Options(environment={}, config_files=(), installed_token=tmp_path / "token")
-    (found,) = here.token(options, [tmp_path / "token", tmp_path / "credential"])
-    assert (found.level, found.remedy) == ("warning", "as root: gleitzeitd keygen")
-
-
-def test_two_tokens_that_differ_are_a_problem(tmp_path: Path) -> None:
-    files = [tmp_path / "token", tmp_path / "credential"]
-    for file in files:
-        file.write_text(file.name)
-        file.chmod(0o640)
-    found = bad(here.token(Options(environment={"GLEITZEIT_TOKEN": "token"}, config_files=()), files))
-    assert [each[0] for each in found] == ["problem"]
-    assert "hold different ones" in found[0][1]
-
-
 def test_a_database_of_another_user_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "gleitzeit.db"
     sqlite3.connect(file).close()
