@@ -12,7 +12,7 @@ from gleitzeitd.client import Client
 from gleitzeitd.model.document import read
 from gleitzeitd.protocol_file import load as load_protocol
 from gleitzeitd.providers.mcp_sdk import find_sdk
-from gleitzeitd.runtime.embedded import Embedded
+from gleitzeitd.runtime.embedded import Embedded, default_parts
 from gleitzeitd.workflow_file import load
 from tests.fake_llm import FakeLlm
 
@@ -108,11 +108,14 @@ async def test_every_example_runs_through_the_whole_system(
     host, port = runner.addresses[0][:2]
     inputs = dict.fromkeys(("http", "pages"), {"base_url": f"http://{host}:{port}"})
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    secrets = tmp_path / "secrets.env"
+    secrets.write_text("demo_token=correct-horse-battery\n", encoding="utf-8")
+    secrets.chmod(0o600)
     try:
         async with FakeLlm().serve() as llm:
             monkeypatch.setenv("OLLAMA_HOST", llm.url)
             async with (
-                Embedded(database=tmp_path / "gleitzeit.db") as system,
+                Embedded(parts=default_parts(tmp_path / "gleitzeit.db", secrets_file=str(secrets))) as system,
                 Client(hub_urls=[system.hub_url], token=system.token) as client,
             ):
                 for file in FILES:
@@ -122,6 +125,7 @@ async def test_every_example_runs_through_the_whole_system(
                     expected = "failed" if file.stem in FAILS else "completed"
                     assert result.status == expected, (file.name, result.plain())
                     assert "${" not in json.dumps(result.plain())
+                    assert "correct-horse-battery" not in json.dumps(result.plain())
             assert llm.asked
             assert not any("${" in asked.text for asked in llm.asked)
     finally:
