@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -25,6 +24,8 @@ import psutil
 
 from gleitzeitd.client import Client
 from gleitzeitd.errors import GleitzeitError
+from gleitzeitd.model.access import full_grant
+from gleitzeitd.runtime.tokens import KeyRing
 
 ROLES = (
     "persistence",
@@ -70,7 +71,10 @@ class Daemons:
         """
         self.directory = directory
         self.ready_seconds = 0.0
-        self.token = secrets.token_urlsafe(24)
+        self._keys = directory / "gleitzeit.keys"
+        ring = KeyRing.make()
+        ring.write(self._keys)
+        self.token = ring.issue(full_grant("test"), now=time.time())
         self.ports = {("hub" if n == 0 else f"hub-{n + 1}"): free_port() for n in range(hubs)}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._arguments: dict[str, list[str]] = {name: ["hub"] for name in self.ports}
@@ -113,6 +117,7 @@ class Daemons:
         return {
             **os.environ,
             "GLEITZEIT_TOKEN": self.token,
+            "GLEITZEIT_KEYS_FILE": str(self._keys),
             "GLEITZEIT_HUB_PORT": str(self.port),
             "GLEITZEIT_HUB_URL": ",".join(self.hub_urls),
             "GLEITZEIT_SQLITE_PATH": str(self.directory / "gleitzeit.db"),

@@ -1,4 +1,4 @@
-"""A set of hosts on one bridge: booted together, with our packages, joined by a token, and gone at the end."""
+"""A set of hosts on one bridge: booted together, with our packages, joined by tokens, and gone at the end."""
 
 from __future__ import annotations
 
@@ -111,15 +111,11 @@ def open_hub(host: Host) -> None:
     host.systemctl("start", "gleitzeit-hub.socket", "gleitzeit-hub.service")
 
 
-def token_of(host: Host) -> str:
-    """That which was made when the packages were installed."""
-    return host.said("cat", "/etc/gleitzeit/token")
-
-
-def join(host: Host, token: str, hub: str) -> None:
-    """Let its engine and its providers work for the hub on another host."""
-    host.put("/etc/credstore/gleitzeit.token", f"{token}\n", mode="0600")
-    setting = f'[connection]\nhub_urls = ["http://{hub}:{PORT}"]\n'
+def join(host: Host, hub: Host) -> None:
+    """Let its engine and its providers work for the hub on another host, with tokens that are made there."""
+    tokens = hub.said("gleitzeit", "token", "create", "--host", host.name)
+    host.run("gleitzeitd", "keygen", "--stdin", stdin=tokens)
+    setting = f'[connection]\nhub_urls = ["http://{hub.name}:{PORT}"]\n'
     host.put("/etc/gleitzeit/execution-engine.d/10-hub.toml", setting)
     for name in WORKER_PROVIDERS:
         host.put(f"/etc/gleitzeit/providers/{name}.d/10-hub.toml", setting)
@@ -183,11 +179,7 @@ class Fleet:
         took = time.monotonic() - begun
         say("the first workflow after apt", took)
         with step("the hub listens, and two workers join"):
-            token = token_of(hub)
-            at_once(
-                lambda host: open_hub(host) if host is hub else join(host, token, hub.name),
-                hosts.all,
-            )
+            at_once(lambda host: open_hub(host) if host is hub else join(host, hub), hosts.all)
             hub.wait_until("all hosts have joined", lambda: _have_joined(hub, hosts), within=20)
         return cls(hosts=hosts, packages=packages, first_run_seconds=took, first_run_id=ran["workflow_id"])
 
@@ -207,5 +199,5 @@ class Pair:
         with step(f"apt install {former.name}"):
             install_at_once(hosts, former)
             open_hub(hosts.hub)
-            join(worker, token_of(hosts.hub), hosts.hub.name)
+            join(worker, hosts.hub)
         return cls(hosts=hosts, packages=packages)
