@@ -307,7 +307,8 @@ class Worker:
         )
 
     async def _do(self, job: Job, pipes: Sequence[Pipe]) -> dict[str, Json]:
-        await self._send({**job.body, "limits": job.limits}, [pipe.write_end for pipe in pipes])
+        body = json.dumps({**job.body, "limits": job.limits}).encode()
+        await self._send({"size": len(body), "limits": job.limits}, [pipe.write_end for pipe in pipes], body)
         for pipe in pipes:
             pipe.close_write_end()
         begun = False
@@ -374,7 +375,7 @@ class Worker:
                 os.close(pidfd)
             self._process.wait()
 
-    async def _send(self, message: dict[str, Json], fds: list[int] | tuple[()]) -> None:
+    async def _send(self, message: dict[str, Json], fds: list[int] | tuple[()], more: bytes = b"") -> None:
         body = json.dumps(message).encode()
         head = struct.pack("!I", len(body))
         self._sending = True
@@ -383,7 +384,7 @@ class Worker:
                 socket.send_fds(self._control, [head], fds)
             else:
                 await self._loop.sock_sendall(self._control, head)
-            await self._loop.sock_sendall(self._control, body)
+            await self._loop.sock_sendall(self._control, body + more)
             self._sending = False
         except OSError as error:
             raise WorkerDied(f"the worker is gone: {error.strerror}") from error

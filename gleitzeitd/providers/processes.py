@@ -48,7 +48,9 @@ class ProcessSettings(MethodProviderSettings):
     environment: list[str] = sized([], most=1000)  # noqa: RUF009 - a field with a factory
     """Names of variables of the provider's environment that the work gets, besides PATH, locale and zone."""
     limits: Limits = field(default_factory=Limits)
+    """What a task may take that says nothing itself. A task that takes more is ended, and has failed."""
     maxima: Maxima = field(default_factory=Maxima)
+    """The most that a task may ask for in its resources. A task that asks for more has failed at once."""
 
     def reach(self) -> Reach:
         """What its work can reach."""

@@ -5,7 +5,8 @@ of a socket, of this source, and of those of ``PARTS``; and a name for whoever l
 The socket carries frames, four bytes of length and a JSON object:
 
     worker -> pool   {"ready": true, "lacking": [text]} or {"failed": why}   once, after the preloading
-    pool -> worker   a job, with the descriptors for its stdout, stderr and answers
+    pool -> worker   {"size": bytes, "limits": limits}, with the descriptors for stdout, stderr and answers;
+                     then a job of this size, which the worker hands on unread, and keeps nothing of
     worker -> pool   {"begun": true}                             if it lacks, nothing began
     pool -> worker   {"stop": grace}                              at most once per job, and only then
     worker -> pool   {"ended": exit code, "survivors": [pid], "exceeded": name}
@@ -98,15 +99,17 @@ def receive(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
     return message, list(fds)
 
 
-def _exactly(control: socket.socket, size: int) -> bytes:
-    parts = []
-    while size:
-        part = control.recv(min(size, 1 << 20))
-        if not part:
-            raise PoolGone
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
+def _exactly(control: socket.socket, size: int) -> bytearray:
+    """In one piece of memory, which whoever asks can wipe."""
+    data = bytearray(size)
+    with memoryview(data) as rest:
+        done = 0
+        while done < size:
+            count = control.recv_into(rest[done : done + (1 << 20)])
+            if not count:
+                raise PoolGone
+            done += count
+    return data
 
 
 # The worker: fork, watch, bury.
@@ -114,9 +117,8 @@ def _exactly(control: socket.socket, size: int) -> bytes:
 
 def serve(control: socket.socket, plan: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     """Run jobs until the pool is gone. Returns only in a child: the job that it has to do."""
-    job: dict[str, Any] = {}
-    fds: list[int] = []
-    forks = 0
+    limits: dict[str, Any] = {}
+    job, fds, forks = bytearray(), list[int](), 0
     while True:
         child, orders = _fork(control)
         forks += 1
@@ -128,7 +130,8 @@ def serve(control: socket.socket, plan: dict[str, Any]) -> tuple[dict[str, Any],
             _rehearse()
             return _orders(orders)
         try:
-            job, fds = (job, fds) if job else _next_job(control)
+            if not job:
+                limits, job, fds = _next_job(control)
         except PoolGone:
             bury(child)
             raise
@@ -139,14 +142,16 @@ def serve(control: socket.socket, plan: dict[str, Any]) -> tuple[dict[str, Any],
         send(control, {"begun": True})
         try:
             socket.send_fds(orders, [b"\0"], fds)
-            send(orders, job)
-        except (OSError, PoolGone):
+            orders.sendall(struct.pack("!I", len(job)))
+            orders.sendall(job)
+        except OSError:
             pass  # it was killed just now: that is how the job ends
         orders.close()
         for fd in fds:
             os.close(fd)
-        limits = job["limits"]
-        job, fds, forks = {}, [], 0
+        # Whatever stays here is in the memory of every child, and so of the jobs of others.
+        job[:] = bytes(len(job))
+        job, fds, forks = bytearray(), [], 0
         gone, exceeded = watch(control, child, limits)
         code, survivors = bury(child)
         if plan:
@@ -203,11 +208,12 @@ def _orders(orders: socket.socket) -> tuple[dict[str, Any], list[int]]:
     return job, list(fds)
 
 
-def _next_job(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
+def _next_job(control: socket.socket) -> tuple[dict[str, Any], bytearray, list[int]]:
+    """Its limits, the job itself, and its descriptors."""
     while True:
-        job, fds = receive(control)
-        if "stop" not in job:  # else it crossed the end of its job
-            return job, fds
+        head, fds = receive(control)
+        if "stop" not in head:  # else it crossed the end of its job
+            return head["limits"], _exactly(control, head["size"]), fds
 
 
 def watch(control: socket.socket, child: int, limits: dict[str, Any]) -> tuple[bool, str]:

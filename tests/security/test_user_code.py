@@ -146,8 +146,9 @@ class Victim:
         known = {each.code: each for each in (ExecutionFailed, ResourcesExceeded, TaskTimeout)}
         raise known[code](message, retryable=retryable)
 
-    def python(self, code: str, **more: Any) -> Any:
-        return self.call("python/execute", {"code": textwrap.dedent(code)}, **more)["result"]
+    def python(self, code: str, context: dict[str, Any] | None = None, **more: Any) -> Any:
+        parameters = {"code": textwrap.dedent(code), "context": context or {}}
+        return self.call("python/execute", parameters, **more)["result"]
 
     def attempt(self, expression: str) -> str:
         """The name of the error that the expression ends with, or what it is."""
@@ -311,6 +312,33 @@ def test_a_task_has_no_descriptors_but_its_own(victim: Victim) -> None:
                           " if os.path.islink(f'/proc/self/fd/{n}')]")  # fmt: skip
     assert all(each.startswith(("pipe:", "socket:", "/dev/null")) for each in found), found
     assert sum(each.startswith("socket:") for each in found) == 0
+
+
+def test_a_task_finds_nothing_of_earlier_tasks_in_its_memory(victim: Victim) -> None:
+    planted = "planted-by-an-earlier-task"
+    for size in (10, 10_000, 1_000_000):
+        victim.python("result = 1", context={"secret": planted * (size // len(planted) + 1)})
+    code = """
+import re
+wanted = re.compile(rb"planted[-]by[-]an[-]earlier")  # which is not what it finds
+found = 0
+with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", buffering=0) as memory:
+    for line in maps:
+        place, rights = line.split()[:2]
+        if rights[:2] != "rw":
+            continue
+        first, last = (int(each, 16) for each in place.split("-"))
+        try:
+            memory.seek(first)
+            found += len(wanted.findall(memory.read(last - first) or b""))
+        except OSError:
+            continue
+result = found
+"""
+    assert victim.python(code) == 0
+    assert victim.python("kept = context['secret']\n" + code, context={"secret": planted}) > 0, (
+        "it is found if it is there"
+    )
 
 
 # --- files ------------------------------------------------------------------------------------------

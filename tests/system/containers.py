@@ -27,6 +27,8 @@ ENVIRONMENT = {"PATH": search_path(), "LANG": "C.UTF-8", "TERM": "dumb", "HOME":
 COMMAND_SECONDS = 60
 BOOT_SECONDS = 60
 POWEROFF_SECONDS = 20
+LANDLOCK = "landlock_create_ruleset landlock_add_rule landlock_restrict_self"
+"""What a host's kernel gives to everybody, and systemd-nspawn keeps from containers."""
 GROUP_PREFIX = "gleitzeit-system-"
 
 
@@ -172,7 +174,7 @@ class Container:
         nspawn += [f"--directory={self._root}", f"--machine={self.name}", "--console=pipe"]
         nspawn += ["--register=no", "--keep-unit", "--resolv-conf=off", "--timezone=off", "--link-journal=no"]
         # Without these two, IPAddressDeny= and the like would be ignored, silently.
-        nspawn += ["--system-call-filter=bpf", "--capability=CAP_BPF,CAP_PERFMON"]
+        nspawn += [f"--system-call-filter=bpf {LANDLOCK}", "--capability=CAP_BPF,CAP_PERFMON"]
         nspawn += [f"--network-namespace-path={self._network}"]
         with self._stage.outside(self._console).open("wb") as console:
             self._nspawn = subprocess.Popen(
