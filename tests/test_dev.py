@@ -16,6 +16,7 @@ COMMANDS = (
     "run",
     "check",
     "test",
+    "fuzz",
     "chaos",
     "sim",
     "matrix",

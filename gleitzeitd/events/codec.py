@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gleitzeitd.errors import MalformedData, MalformedEvent, UnknownEvent
-from gleitzeitd.events.base import CATALOGUE, WIRE, Envelope, Event
+from gleitzeitd.events.base import CATALOGUE, RENAMED, WIRE, Envelope, Event
 from gleitzeitd.plain import Json, from_plain, known_only, to_plain
 
 _KEYS = {name: f"_{name}" for name in Envelope.__dataclass_fields__}
@@ -177,11 +177,15 @@ def decode_body(name: str, envelope: Envelope, body: str, newest: int = WIRE.new
         MalformedEvent: the body is no JSON, or breaks the declaration; the message names the field.
     """
     sent_as = envelope.fact or name
+    if envelope.fact is not None and sent_as not in RENAMED.get(name, ()):
+        raise MalformedEvent(f"{name}._fact", f"no {sent_as[:100]!r} is delivered as {name[:100]!r}")
     cls = CATALOGUE.get(sent_as)
     if cls is None:
         raise UnknownEvent(f"{sent_as}: no event of this name is in the catalogue")
     try:
         data = _read(body)
+        if not body.isascii():
+            body.encode()
         if _SURROGATE.search(body):
             dumps(data).encode()
         if envelope.wire is not None and envelope.wire > newest:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar, cast
 
-from gleitzeitd.errors import ErrorInfo, NotPermitted
+from gleitzeitd.errors import ErrorInfo, NotPermitted, UnknownEvent
 from gleitzeitd.events.base import Envelope, Event
 from gleitzeitd.events.hub import NoComponentsAvailable
 from gleitzeitd.machines.namespaces import refusal, trespass
@@ -190,10 +190,16 @@ class Machine:
         return []
 
     def handle(self, name: str, event: Event, ctx: Context) -> Effects:
-        """Decide what follows from ``event``, delivered under ``name``."""
+        """Decide what follows from ``event``, delivered under ``name``.
+
+        Raises:
+            UnknownEvent: it is for another role.
+        """
         if ctx.envelope.namespace is not None and (problem := trespass(event, ctx.envelope.namespace)):
             return [*self._note(event, problem, ctx), Reply(refusal(event, problem), ctx.envelope)]
-        handler = cast("Callable[[Any, Context], Effects]", getattr(self, f"on_{name}"))
+        handler = cast("Callable[[Any, Context], Effects] | None", getattr(self, f"on_{name}", None))
+        if handler is None:
+            raise UnknownEvent(f"{name[:100]}: a {self.role} does not get this")
         return handler(event, ctx)
 
     def _note(self, event: Event, problem: NotPermitted, ctx: Context) -> list[Note]:

@@ -266,6 +266,8 @@ class Link:
                 self._hubs[hub] = False
                 self._hurry(hub)
                 self._out.append(Leave(hub, reason))
+            case h.Batch():
+                raise MalformedEvent(event.name, "expected a list of events")
             case _:
                 raise AssertionError(f"no rule for {event!r}")
 

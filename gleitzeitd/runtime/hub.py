@@ -21,7 +21,6 @@ from aiohttp import web
 from socketio.exceptions import ConnectionRefusedError as Refused
 
 from gleitzeitd.errors import GleitzeitError, MalformedEvent
-from gleitzeitd.events import FIRST_WIRE
 from gleitzeitd.events.codec import encode_body
 from gleitzeitd.events.hub import ComponentRegistered
 from gleitzeitd.machines.base import (
@@ -40,7 +39,7 @@ from gleitzeitd.machines.limits import BYTES_SHIFT
 from gleitzeitd.model.names import ComponentId, Role
 from gleitzeitd.plain import Json
 from gleitzeitd.runtime import journal
-from gleitzeitd.runtime.bundles import CAPABILITY, is_sound, singles
+from gleitzeitd.runtime.bundles import is_sound, singles
 from gleitzeitd.runtime.clock import monotonic, utc_now, wall
 from gleitzeitd.runtime.fast_json import dumps
 from gleitzeitd.runtime.gate import Gate
@@ -51,6 +50,7 @@ from gleitzeitd.runtime.hub_address import (
     unused_address,
 )
 from gleitzeitd.runtime.hub_connection import CONTROL, CONTROL_CHARACTERS, KEY, Connection, Drivers
+from gleitzeitd.runtime.hub_envelope import own_envelope
 from gleitzeitd.runtime.hub_http import HubPages
 from gleitzeitd.runtime.hub_limits import HubLimits, Warnings
 from gleitzeitd.runtime.hub_tls import CA_PAGE, Listening, ca_page, certified, listen_with_tls
@@ -358,14 +358,23 @@ class HubServer:
         for effect in effects:
             assert isinstance(effect, Deliver)
             delivered = own if effect.fact is None else {**own, "_fact": effect.fact}
-            self._emit_bundle(effect.to, effect.name, delivered, bodies, heads)
+            self._emit_bundle(connection, effect, delivered, bodies, heads)
 
     def _emit_bundle(
-        self, to: tuple[str, ...], name: str, envelope: dict[str, Json], bodies: list[str], heads: list[Json]
+        self,
+        sender: Connection,
+        effect: Deliver,
+        envelope: dict[str, Json],
+        bodies: list[str],
+        heads: list[Json],
     ) -> None:
-        others = [number for number in to if not self._takes_bundles(number)]
+        to, name = effect.to, effect.name
+        others = tuple(number for number in to if not self._takes_bundles(number))
         for single, body in singles(envelope, bodies, heads) if others else ():
-            self._emit(tuple(others), name, single, body)
+            try:
+                self._emit(others, name, single, body)
+            except MalformedEvent as problem:
+                self._perform(self.hub.refuse(sender.number, effect.fact or name, problem, single))
         if len(others) < len(to):
             text = f'"{name}",{dumps(envelope)},{dumps(bodies)},{dumps(heads)}'
             for number in to:
@@ -411,26 +420,11 @@ class HubServer:
 
     def _send(self, effect: Send) -> None:
         event = effect.event
-        envelope: dict[str, Json] = {
-            "_message_id": _new_id(),
-            "_correlation_id": effect.correlation_id or _new_id(),
-            "_source_component": self.hub.component_id,
-            "_timestamp": utc_now(),
-        }
-        for key, value in (
-            ("_causation_id", effect.causation_id),
-            ("_reply_to", effect.reply_to),
-            ("_topic", event.topic()),
-            ("_wire", self.hub.wire.newest if self.hub.wire.newest > FIRST_WIRE else None),
-        ):
-            if value is not None:
-                envelope[key] = value
+        envelope = own_envelope(effect, self.hub.component_id, self.hub.wire.newest, _new_id)
         if isinstance(event, ComponentRegistered):
             connection = self._connections.get(effect.to[0])
             if connection is not None:
-                connection.envelope = "envelope" in event.capabilities
-                connection.batch = connection.envelope and "batch" in event.capabilities
-                connection.bundle = connection.envelope and CAPABILITY in event.capabilities
+                connection.understands(event.capabilities)
                 self._limits.registered(connection, event.component_type, monotonic())
         self._emit(effect.to, event.name, envelope, encode_body(event))
 

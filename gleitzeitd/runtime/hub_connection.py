@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from aiohttp import WSMessage, WSMsgType, web
@@ -20,6 +20,7 @@ from aiohttp import WSMessage, WSMsgType, web
 from gleitzeitd.events import CATALOGUE, Kind
 from gleitzeitd.machines.foreign import Foreign
 from gleitzeitd.machines.limits import LEAST_WAIT, Bucket, Pool
+from gleitzeitd.runtime.bundles import CAPABILITY
 from gleitzeitd.runtime.clock import monotonic
 from gleitzeitd.runtime.hub_door import Door
 
@@ -174,6 +175,12 @@ class Connection:
         """It has sent so many events."""
         self.owes = self.bucket.take(events, now)
         return events
+
+    def understands(self, capabilities: Collection[str]) -> None:
+        """What it may be sent, from now on, beyond single flat events."""
+        self.envelope = "envelope" in capabilities
+        self.batch = self.envelope and "batch" in capabilities
+        self.bundle = self.envelope and CAPABILITY in capabilities
 
     def attach(self, socket: web.WebSocketResponse, spawn: Callable[..., asyncio.Task[None]]) -> None:
         """The websocket is there: start to write."""

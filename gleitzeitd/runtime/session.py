@@ -91,13 +91,13 @@ class _Socket:
             message = await self._socket.receive()
             if message.type is not aiohttp.WSMsgType.TEXT or not message.data.startswith(_EVENT):
                 return message
-            event = _parsed(message.data)
+            event = parsed_event(message.data)
             if event is None:
                 return message
             self._session.on_event(*event)
 
 
-def _parsed(packet: str) -> list[Json] | None:
+def parsed_event(packet: str) -> list[Json] | None:
     """The name of an event, and its arguments; None if it is none after all."""
     try:
         event = loads(packet[2:])

@@ -313,7 +313,7 @@ def weaknesses(files: Files, now: float) -> Iterator[str]:
             elif ends - now < WARN_SECONDS:
                 yield f"{file}: expires on {day(ends)}: gleitzeit cert renew"
             if begins > now:
-                yield f"{file}: is not valid before {day(begins)}: see whether the clock of this host is right"
+                yield f"{file}: is not valid before {day(begins)}: is the clock of this host right?"
     key = files.key or files.certificate
     if key is not None and key not in files.credentials:
         yield from _exposed(key)
