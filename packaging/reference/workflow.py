@@ -15,6 +15,7 @@ TABLES = {
     "task": workflow_schema.TASK_KEYS,
     "retry": workflow_schema.RETRY_KEYS,
     "timeouts": workflow_schema.TIMEOUTS_KEYS,
+    "resources": workflow_schema.RESOURCES_KEYS,
     "batch": workflow_schema.BATCH_KEYS,
     "template": workflow_schema.TEMPLATE_KEYS,
 }
