@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import UTC
 from pathlib import Path
 
 import pytest
@@ -88,9 +89,7 @@ def test_the_validity_is_that_which_openssl_has_written(tmp_path: Path, begins: 
     )
     if made.returncode:
         pytest.skip("this openssl cannot choose the time")
-    from datetime import datetime, timezone
+    from datetime import datetime
 
-    wanted = [
-        datetime.strptime(t, "%Y%m%d%H%M%SZ").replace(tzinfo=timezone.utc).timestamp() for t in (begins, ends)
-    ]
+    wanted = [datetime.strptime(t, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp() for t in (begins, ends)]
     assert list(validity(file.read_bytes())) == wanted
