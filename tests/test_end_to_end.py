@@ -25,8 +25,11 @@ PROVIDERS = ("echo", "python", "shell")
 
 @pytest.fixture
 async def daemons(tmp_path: Path) -> AsyncIterator[Daemons]:
-    """One of each."""
-    async with Daemons(tmp_path, providers=PROVIDERS) as running:
+    """One of each; tasks of the shell may leave marks in the directory of the test."""
+    own = {"provider-shell": {"GLEITZEIT_PROVIDER_WRITABLE": str(tmp_path)}}
+    async with Daemons(
+        tmp_path, providers=PROVIDERS, environment_of=lambda name: own.get(name, {})
+    ) as running:
         yield running
 
 
