@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,3 +125,28 @@ def test_a_process_of_a_task_ends_with_it(host: Host) -> None:
     script = "setsid sh -c 'setsid sleep 4711 &' >/dev/null 2>&1"
     assert ran(host, "shell/execute", {"script": script})["status"] == "completed"
     assert "sleep 4711" not in host.said("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+
+
+def test_a_secret_of_a_task_is_in_no_journal_and_in_no_file_of_ours(host: Host) -> None:
+    secret, unit = "planted-Vq9xT2mB7w", "gleitzeit-provider@shell.service"
+    host.put("/etc/credstore/gleitzeit.secrets.shell", f"planted={secret}\n", "0600")
+    host.systemctl("restart", unit)
+    host.wait_active(unit)
+    script = (
+        'printf "%s\\n" "$KEY"; printf %s "$KEY" | base64; printf %s "$KEY" | sha256sum; printf %s "$KEY" >&2'
+    )
+    done = ran(host, "shell/execute", {"script": script, "env": {"KEY": "${secret.planted}"}})
+    assert done["status"] == "completed", done
+    said = done["result"]["stdout"]
+    assert said.startswith("***\n***")
+    assert hashlib.sha256(secret.encode()).hexdigest() in said  # the task had the value itself
+    # Only its provider has it: the file is root's, and no other unit loads it.
+    other = ran(host, "python/execute", {"code": "result = ${secret.planted}"})
+    assert other["error"]["name"] == "SECRET_NOT_AVAILABLE", other
+    held = "/run/credentials/gleitzeit-provider@shell.service/secrets"
+    spied = ran(host, "shell/execute", {"argv": ["cat", held], "check": False})
+    assert (spied["result"]["exit_code"], spied["result"]["stdout"]) == (1, ""), spied
+    host.shell("journalctl --no-pager --output=export >/run/exported-journal")
+    for form in (secret, base64.b64encode(secret.encode()).decode()[:20]):
+        words = ("grep", "-rlaF", "-e", form, "/var/lib/gleitzeit", "/run/exported-journal")
+        assert host.said(*words, check=False) == ""
