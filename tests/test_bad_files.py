@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,10 @@ BY_COMMAND = (
 
 
 @pytest.fixture(scope="module")
-def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("bad")
-    for parent in folder.parents[:2]:  # whoever looks may be nobody
-        parent.chmod(0o755)
-    return files(folder)
+def paths() -> Iterator[dict[str, Path]]:
+    # Not below pytest's own folder, which is closed to others: whoever looks may be nobody.
+    with tempfile.TemporaryDirectory(prefix="gleitzeit-bad-") as folder:
+        yield files(Path(folder))
 
 
 @pytest.fixture(scope="module")

@@ -120,7 +120,7 @@ def guided(frames: int, seed: int) -> None:
     folder = Path("build/fuzz")
     folder.mkdir(parents=True, exist_ok=True)
     for number, (_, text) in enumerate(kept()):
-        (folder / f"kept-{number}").write_bytes(b"\x00" + text.encode(errors="surrogatepass"))
+        (folder / f"kept-{number}").write_bytes(b"\x00" + text[2:].encode(errors="surrogatepass"))
     for module in [name for name in sys.modules if name.startswith("gleitzeitd.")]:
         _instrument(atheris, module)
     progress, done = Progress("guided", frames), 0
@@ -161,13 +161,13 @@ def feed_bytes(hub: HubTarget, components: list[ComponentTarget], data: bytes) -
     draw = Bytes(data)
     how = draw.below(2 + 2 * len(components))
     if how == 0:
-        hub.replay(data[1:].decode(errors="replace"))
+        hub.feed_text("42" + data[1:].decode(errors="replace"))
     elif how == 1:
         kept_if_caught(hub, draw)
     elif how % 2:
         kept_if_caught(components[(how - 2) // 2], draw)
     else:
-        components[(how - 2) // 2].replay(data[1:].decode(errors="replace"))
+        components[(how - 2) // 2].replay("42" + data[1:].decode(errors="replace"))
 
 
 def over_port(frames: int, seed: int) -> None:

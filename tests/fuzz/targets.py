@@ -90,7 +90,9 @@ class HubTarget:
         """The frame that was fed."""
 
     def _new_server(self) -> HubServer:
-        settings = Settings(outbound_messages=100_000, max_unregistered=100)
+        settings = Settings(
+            outbound_messages=100_000, max_unregistered=100, refusals_per_minute=100_000, refusal_pause=0.001
+        )
         return HubServer(settings, gate=Gate.open())
 
     def _renew(self) -> None:
@@ -120,12 +122,26 @@ class HubTarget:
             self._renew()
         self._fed += 1
         at = draw.below(len(self._members))
-        role, own, connection = self._members[at]
+        role, _, connection = self._members[at]
         self.last = text = event_frame(draw, names_for(draw, role))
         self._send(connection, text)
+        self._again(at)
+        return text
+
+    def feed_text(self, text: str) -> None:
+        """A given frame, from one of the members."""
+        if not self._members or self._fed % KEPT == 0:
+            self._renew()
+        self._fed += 1
+        at = self._fed % len(self._members)
+        self._send(self._members[at][2], text)
+        self._again(at)
+
+    def _again(self, at: int) -> None:
+        """The member joins again, if it was cut."""
+        role, own, connection = self._members[at]
         if connection.closing or self._server.hub.members.at(connection.number) is None:
             self._members[at] = (role, own, self._join(role, own))
-        return text
 
     def replay(self, text: str) -> None:
         """The same frame from everybody."""
