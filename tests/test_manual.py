@@ -185,8 +185,8 @@ def test_a_protocol_in_the_manual_is_one(text: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @needs_scripts
-@pytest.mark.parametrize("text", fenced("yaml"))
-def test_a_workflow_in_the_manual_completes(text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", [each for each in fenced("yaml") if "${secret." not in each])
+def test_a_workflow_in_the_manual_that_needs_no_secrets_completes(text: str, tmp_path: Path) -> None:
     (tmp_path / "w.yaml").write_text(text)
     done = typed(f"PATH={SCRIPTS}:$PATH; gleitzeit run w.yaml", tmp_path)
     assert done.returncode == 0, done.stderr

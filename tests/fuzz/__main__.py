@@ -138,6 +138,7 @@ def guided(frames: int, seed: int) -> None:
                 feed_bytes(hub, components, data)
 
             options = [f"-runs={frames}", f"-seed={seed}", "-max_len=600", "-len_control=0", "-verbosity=0"]
+            options.append(f"-artifact_prefix={folder}/")
             atheris.Setup([sys.argv[0], *options, str(folder)], one)
             atheris.Fuzz()
 

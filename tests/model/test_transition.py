@@ -108,9 +108,10 @@ def test_a_skipped_task_keeps_its_reason_and_has_ended():
 
 def test_a_former_owner_changes_nothing():
     ledger = Ledger(accept(), ready("a"))
-    ledger(take(Role.DEPENDENCY_RESOLVER, owner="two"), take(Role.QUEUE_MANAGER, owner="two"))
+    ledger(take(Role.DEPENDENCY_RESOLVER, owner="two.1"), take(Role.QUEUE_MANAGER, owner="two.1"))
     assert ledger.statuses(skip("b"), ready("b"), end(), grant("a")) == ["stale"] * 4
-    assert ledger.statuses(grant("a", epoch=2), skip("b", epoch=2)) == ["ok", "ok"]
+    assert ledger.statuses(grant("a", epoch=2), skip("b", epoch=2)) == ["stale"] * 2
+    assert ledger.statuses(grant("a", epoch=2, asker="two"), skip("b", epoch=2, asker="two")) == ["ok"] * 2
 
 
 def test_the_owner_of_one_shard_leases_nothing_of_another():

@@ -104,23 +104,22 @@ def ready(*tasks, workflow_id=W, cursor=0, epoch=1, name="dependencies_satisfied
     )
 
 
-def skip(*tasks, workflow_id=W, cursor=0, epoch=1, failed=False):
+def skip(*tasks, workflow_id=W, cursor=0, epoch=1, failed=False, asker="one"):
     return SkipTasks(
         workflow_id=workflow_id,
         tasks=[SkippedTask(task_id=TaskId(task), error=BROKEN, failed=failed) for task in tasks],
         cursor=cursor,
-        fence=resolver(epoch),
+        fence=resolver(epoch, asker),
     )
 
 
-def grant(*tasks, workflow_id=W, attempt=0, engine=E1, epoch=1, shard=None):
+def grant(*tasks, workflow_id=W, attempt=0, engine=E1, epoch=1, shard=None, asker="one"):
     wishes = [
         LeaseWish(workflow_id=workflow_id, task_id=TaskId(task), attempt=attempt, engine_id=engine)
         for task in tasks
     ]
-    return GrantLeases(
-        shard=shard_of(workflow_id) if shard is None else shard, leases=wishes, fence=queue_manager(epoch)
-    )
+    of = shard_of(workflow_id) if shard is None else shard
+    return GrantLeases(shard=of, leases=wishes, fence=queue_manager(epoch, asker))
 
 
 def start(task, attempt=1, *, workflow_id=W, engine=E1):

@@ -28,12 +28,13 @@ def test_a_workflow_is_accepted_when_it_is_durable_and_then_its_first_tasks_are_
     """)
 
 
-def test_a_workflow_with_problems_is_refused_and_nobody_else_hears_of_it():
+def test_a_workflow_with_problems_is_refused_and_only_the_audit_hears_of_it():
     story = Story()
     story.submit("w", workflow(task("a", "nobody"))).rests()
     story.tells("""
         client      -> resolver-1   analyze_workflow (submit_workflow)
         resolver-1  -> client       workflow_refused
+        resolver-1  -> persistence  audit_noted
     """)
 
 
@@ -64,6 +65,8 @@ EVERYTHING = """
         queue-1     -> persistence  save_task (task_available)
         persistence -> queue-1      data_saved
         queue-1     -> engine-1     execute_task
+        engine-1    -> persistence  query_owners
+        persistence -> engine-1     shard_owners
         engine-1    -> provider-1   execute_method
         engine-1    -> persistence  save_task (task_started)
         persistence -> engine-1     data_saved

@@ -5,15 +5,23 @@ from __future__ import annotations
 from tests.stories.story import Story, task, workflow
 
 RETRY = {"max_attempts": 2, "base_delay": 0.5, "jitter": False}
-LEASED = """
+LEASE = """
         queue-1     -> persistence  save_task (task_available)
         persistence -> queue-1      data_saved
         queue-1     -> engine-1     execute_task
+"""
+ASKED_WHOSE = """
+        engine-1    -> persistence  query_owners
+        persistence -> engine-1     shard_owners
+"""
+CALL = """
         engine-1    -> provider-1   execute_method
         engine-1    -> persistence  save_task (task_started)
         persistence -> engine-1     data_saved
         persistence -> client       task_started
 """
+FIRST_LEASED = LEASE + ASKED_WHOSE + CALL  # whose orders are to be followed, the engine asks once
+LEASED = LEASE + CALL
 
 
 def leasing(*tasks):
@@ -28,7 +36,7 @@ def leasing(*tasks):
 def test_a_task_is_leased_called_and_reported():
     story = leasing(task("a"))
     story.ends().tells(
-        LEASED
+        FIRST_LEASED
         + """
         provider-1  -> engine-1     method_result
         engine-1    -> persistence  save_result (task_completed)
@@ -63,7 +71,7 @@ def test_a_task_that_fails_is_tried_again_and_ends_its_workflow():
         persistence -> resolver-1   workflow_failed
         persistence -> client       workflow_failed
     """
-    story.ends().tells(LEASED + failed + again + LEASED + failed + ending)
+    story.ends().tells(FIRST_LEASED + failed + again + LEASED + failed + ending)
 
 
 def test_a_task_that_was_leased_to_an_engine_that_knows_nothing_of_it_is_run_once():
@@ -81,7 +89,7 @@ def test_a_task_that_was_lost_with_its_provider_runs_again():
     story = leasing(task("a"))
     story.cluster.work = lambda work: (2.0 if work.attempt == 1 else 0.1, {"result": work.attempt})
     story.until(lambda: story.cluster.executions["w", "a"] == 1)
-    story.rests().tells(LEASED)
+    story.rests().tells(FIRST_LEASED)
     story.cluster.kill("provider-1")
     story.until(lambda: story.cluster.delivered["task_lost"] > 0)
     story.rests().tells("""
