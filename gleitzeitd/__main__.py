@@ -138,7 +138,7 @@ def _daemon(plan: Plan, parts: list[Part]) -> Daemon:
         trust,
         drain_seconds=link.shutdown_seconds,
         # Not the credential and the variable, which are those of the start.
-        find_token=lambda: find_token(token_file, {}),
+        find_token=lambda: find_token(token_file, {}, role=part.role),
     )
 
 

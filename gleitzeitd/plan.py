@@ -241,7 +241,7 @@ class Plan:
 
     def token(self, part: Part) -> str | None:
         """Raises ConfigError."""
-        return find_token(part.loaded.settings["security"].token_file, self.environment)
+        return find_token(part.loaded.settings["security"].token_file, self.environment, role=part.role)
 
     def credentials(self, part: Part) -> Credentials | None:
         """The certificate of a hub, if it has one. Raises ConfigError."""

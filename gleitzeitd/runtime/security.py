@@ -10,7 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gleitzeitd.errors import ConfigError
+from gleitzeitd.errors import ConfigError, MalformedData
+from gleitzeitd.model.claims import grant_of, said_by
+from gleitzeitd.model.names import Role
 
 TOKEN_LIMIT = 4096
 """Characters of a token."""
@@ -49,9 +51,16 @@ class SecuritySettings:
     does. The systemd credential ca comes before it."""
 
 
-def find_token(token_file: str, environment: Mapping[str, str], installed: Path = TOKEN_FILE) -> str | None:
+def find_token(
+    token_file: str,
+    environment: Mapping[str, str],
+    installed: Path = TOKEN_FILE,
+    *,
+    role: Role = Role.CLIENT,
+) -> str | None:
     """The token: the systemd credential ``token``, else the variable GLEITZEIT_TOKEN, else ``token_file``,
-    else ``installed``, if we may read it.
+    else ``installed``, if we may read it, and if it is for ``role``: that of the group's members is for
+    clients, and daemons can read it.
 
     White space around it does not count. None if none of them is there.
 
@@ -61,7 +70,7 @@ def find_token(token_file: str, environment: Mapping[str, str], installed: Path 
     directory = environment.get("CREDENTIALS_DIRECTORY", "")
     if directory:
         credential = Path(directory) / "token"
-        # Commands of ExecReload= may not look into it; the same token is in the other file.
+        # Commands of ExecReload= may not look into it.
         with suppress(PermissionError):
             if credential.exists():
                 return read_token(credential)
@@ -70,7 +79,19 @@ def find_token(token_file: str, environment: Mapping[str, str], installed: Path 
         return checked_token(from_environment, "GLEITZEIT_TOKEN")
     if token_file:
         return read_token(Path(token_file))
-    return read_token(installed) if os.access(installed, os.R_OK) else None
+    if not os.access(installed, os.R_OK):
+        return None
+    token = read_token(installed)
+    return token if is_for(token, role) else None
+
+
+def is_for(token: str, role: Role) -> bool:
+    """Whether a connection of this role may have it; of a shared token, that says nothing, that is so."""
+    claims = said_by(token)
+    try:
+        return claims is None or grant_of(claims).admits(role)
+    except MalformedData:
+        return True  # the hub says what is wrong with it
 
 
 def find_keys(keys_file: str, environment: Mapping[str, str], installed: Path = KEYS_FILE) -> Path | None:

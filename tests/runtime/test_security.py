@@ -6,7 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from gleitzeitd.errors import ConfigError
+from gleitzeitd.model.names import Role
+from gleitzeitd.runtime.keygen import daemons_grant, group_grant
 from gleitzeitd.runtime.security import find_token, why_unreadable
+from gleitzeitd.runtime.tokens import KeyRing
 
 
 def test_the_credential_comes_before_the_variable_and_that_before_the_file(tmp_path: Path) -> None:
@@ -75,3 +78,14 @@ def test_credentials_that_a_command_of_the_unit_may_not_look_into_are_passed_ove
     (tmp_path / "token").write_text("host")
     monkeypatch.setattr(Path, "exists", refuse)
     assert find_token("", {"CREDENTIALS_DIRECTORY": "/run/credentials/x"}, tmp_path / "token") == "host"
+
+
+def test_daemons_do_not_take_the_token_of_the_members_of_the_group(tmp_path: Path) -> None:
+    ring, installed = KeyRing.make(), tmp_path / "token"
+    users, daemons = (ring.issue(grant("a"), now=0.0) for grant in (group_grant, daemons_grant))
+    installed.write_text(users)
+    assert find_token("", {}, installed) == users
+    assert find_token("", {}, installed, role=Role.PERSISTENCE) is None
+    installed.write_text(daemons)
+    assert find_token("", {}, installed, role=Role.PERSISTENCE) == daemons
+    assert find_token("", {}, installed) is None
