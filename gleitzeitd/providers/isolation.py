@@ -131,6 +131,7 @@ class Quarters:
         own.mkdir(mode=0o700)
         hidden = [*NEVER_READABLE, *self._of_the_user(), *self._reach.hidden, str(self._base)]
         hidden += filter(None, (self._state(), self._environment.get("CREDENTIALS_DIRECTORY")))
+        hidden += self._files()
         writable = [str(own), *map(str, self._writable())]
         return {
             "own": str(own),
@@ -170,6 +171,14 @@ class Quarters:
 
     def _writable(self) -> list[Path]:
         return [self._home() / path for path in self._reach.writable]
+
+    def _files(self) -> list[str]:
+        """Of secrets, tokens and keys, that variables of ours name."""
+        return [
+            file
+            for name, file in self._environment.items()
+            if name.startswith("GLEITZEIT_") and name.endswith("_FILE") and file
+        ]
 
     def _new_base(self) -> Path:
         place = self._home() if self._state() else Path(tempfile.gettempdir()).resolve()

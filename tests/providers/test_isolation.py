@@ -67,6 +67,20 @@ def test_what_never_is_readable_is_in_no_plan(tmp_path: Path) -> None:
     assert [each.name for each in state.iterdir()] == ["kept"]
 
 
+def test_files_that_our_variables_name_are_in_no_plan(tmp_path: Path) -> None:
+    secrets, public = tmp_path / "secrets.env", tmp_path / "public"
+    for file in (secrets, public):
+        file.touch()
+    made = quarters(
+        tmp_path, GLEITZEIT_SECRETS_FILE=str(secrets), GLEITZEIT_KEYS_FILE="", OTHER_FILE=str(public)
+    )
+    made.open()
+    plan = made.plan()
+    made.close()
+    assert str(secrets) not in plan["readable"]
+    assert str(public) in plan["readable"]
+
+
 def test_workers_do_not_see_each_others_directories(tmp_path: Path) -> None:
     made = quarters(tmp_path)
     made.open()
@@ -164,6 +178,17 @@ def tried(attempt, *arguments):
         return type(error).__name__
     return "done"
 """
+
+
+def test_no_privilege_is_left_and_no_program_gets_one_back() -> None:
+    code = """
+import subprocess
+confinement.give_up_privileges()
+status = [open("/proc/self/status").read()]
+status.append(subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True).stdout)
+result = [line.split()[1] for each in status for line in each.splitlines() if line.startswith(("CapPrm", "CapEff"))]
+"""
+    assert [int(each, 16) for each in confined(code, landlock=7)] == [0] * 4
 
 
 def test_without_landlock_there_is_still_no_network_and_no_end_of_the_provider() -> None:
