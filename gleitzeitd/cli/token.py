@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from gleitzeitd.runtime.tokens import KeyRing
 
 _UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
+_LONGEST_YEARS = 100
+_LONGEST = _LONGEST_YEARS * _UNITS["y"]
+"""Later days cannot be written; who wants no end leaves it out."""
 _TOKEN_ID = re.compile(r"[0-9a-f]{16}")
 _RESTART = "systemctl restart gleitzeit-hub"
 
@@ -42,7 +45,10 @@ class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gene
         found = re.fullmatch(r"(\d{1,6})([mhdwy])", str(value).strip())
         if found is None or not int(found[1]):
             self.fail(f"expected how long, as 90m, 12h, 30d, 4w or 1y, found {value!r}", param, ctx)
-        return float(int(found[1]) * _UNITS[found[2]])
+        seconds = float(int(found[1]) * _UNITS[found[2]])
+        if seconds > _LONGEST:
+            self.fail(f"expected at most {_LONGEST_YEARS}y, found {value!r}", param, ctx)
+        return seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -142,10 +142,12 @@ def test_the_algorithm_can_be_changed(host: Host) -> None:
         (("create", "--host", "b", "--subject", "a"), "--subject"),
         (("create", "--subject", "a", "--role", "viewer", "--expires", "30"), "expected how long, as 90m"),
         (("create", "--subject", "a", "--role", "viewer", "--expires", "0d"), "expected how long"),
+        (("create", "--subject", "a", "--role", "viewer", "--expires", "8000y"), "at most 100y"),
         (("create", "--subject", "a", "--role", "viewer", "--namespace", "a:b"), "--namespace"),
         (("create", "--subject", "a\nb", "--role", "viewer"), "one line"),
         (("create", "--subject", "a", "--role", "viewer", "--names", ""), "--names"),
         (("rotate", "--overlap", "soon"), "expected how long"),
+        (("rotate", "--overlap", "101y"), "at most 100y"),
     ],
 )
 def test_a_wrong_command_line_is_refused_with_what_was_expected(
