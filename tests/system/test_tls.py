@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from gleitzeitd.cli.cert_making import Made, Names, make_authority, make_certificate
-from tests.system.fleet import PORT, WORKER_PROVIDERS, Pair, at_once
+from tests.system.fleet import PORT, WORKER_PROVIDERS, Pair, at_once, install_worker
 from tests.system.host import Host
 from tests.system.progress import step
 from tests.system.workflows import busy, new_id
@@ -56,7 +56,10 @@ def certificate_of(hub: Host, name: str, *, days_ago: float = 0) -> Made:
 
 def test_two_hosts_speak_tls_and_join_in_one_line(pair: Pair) -> None:
     hub, (worker,) = pair.hosts.hub, pair.hosts.workers
-    version = worker.said("dpkg-query", "--show", "--showformat=${Version}", "gleitzeit-common")
+    show = ("dpkg-query", "--show", "--showformat=${Version}", "gleitzeit-common")
+    if not worker.said(*show, check=False):  # purged by scenarios before
+        install_worker(worker, pair.packages)
+    version = worker.said(*show)
     worker.apt(
         "install", *worker.copy_packages(pair.packages.with_name(f"system-{version}"), "gleitzeit-cli")
     )
