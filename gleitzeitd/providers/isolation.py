@@ -173,8 +173,8 @@ class Quarters:
         return [self._home() / path for path in self._reach.writable]
 
     def _files(self) -> list[str]:
-        """Of secrets, tokens and keys, that variables of ours name."""
-        return [
+        """Of secrets, tokens and keys, that settings or variables of ours name."""
+        return sorted(_KEPT) + [
             file
             for name, file in self._environment.items()
             if name.startswith("GLEITZEIT_") and name.endswith("_FILE") and file
@@ -194,6 +194,14 @@ class Quarters:
         state = self._environment.get("XDG_STATE_HOME", "")
         found = [f"{home}/{each}" for each in OF_THE_USER]
         return [*found, f"{state}/gleitzeit"] if state.startswith("/") else found
+
+
+_KEPT: set[str] = set()
+
+
+def keep_from_tasks(files: Iterable[str]) -> None:
+    """Hide files from all workers that are made from now on. Empty names are none."""
+    _KEPT.update(file for file in files if file)
 
 
 def readable(hidden: Iterable[str]) -> list[str]:

@@ -16,6 +16,7 @@ from gleitzeitd.machines.base import Effects, Machine
 from gleitzeitd.machines.link import Identity
 from gleitzeitd.runtime.connection import LinkSettings
 from gleitzeitd.runtime.performer import Performer
+from gleitzeitd.runtime.security import SecuritySettings
 
 if TYPE_CHECKING:
     from gleitzeitd.runtime.component import Component
@@ -162,6 +163,7 @@ def provider(name: str, spec: str = "", protocol: Path | None = None) -> Assembl
     from gleitzeitd.machines.base import Ask
     from gleitzeitd.machines.provider import ProviderMachine, Settings
     from gleitzeitd.providers import builtin, load
+    from gleitzeitd.providers.isolation import keep_from_tasks
     from gleitzeitd.providers.schema import problems
     from gleitzeitd.providers.secrets import Secrets, SecretSettings
     from gleitzeitd.runtime.work import ProviderPerformer
@@ -177,7 +179,9 @@ def provider(name: str, spec: str = "", protocol: Path | None = None) -> Assembl
         worker: Any = cls
         made = worker(_section(sections, "provider", cls.Settings))
         settings = _section(sections, "calls", Settings)
-        secrets = Secrets.of(_section(sections, "secrets", SecretSettings), os.environ)
+        secret_settings = _section(sections, "secrets", SecretSettings)
+        secrets = Secrets.of(secret_settings, os.environ)
+        keep_from_tasks([secret_settings.file, *_confidential(sections.get("security"))])
         machine = ProviderMachine(
             component_id=me.component_id,
             protocol=made.protocol(),
@@ -219,6 +223,13 @@ class _Shown:
     def __call__(self, effects: Effects) -> None:
         assert self._perform is not None, "calls run only inside a component"
         self._perform(effects)
+
+
+def _confidential(security: object) -> list[str]:
+    """Files that a daemon's settings name and that its tasks are not to read."""
+    if not isinstance(security, SecuritySettings):
+        return []
+    return [security.token_file, security.keys_file, security.key_file]
 
 
 def _section(sections: Sections, name: str, cls: type[S]) -> S:

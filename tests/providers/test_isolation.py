@@ -11,10 +11,15 @@ from typing import Any
 import pytest
 
 from gleitzeitd.errors import ConfigError, ResourcesExceeded
+from gleitzeitd.model.names import Role
 from gleitzeitd.providers import confinement, isolation
 from gleitzeitd.providers.isolation import Isolation, Quarters, Reach, clean_environment, readable
 from gleitzeitd.providers.python import PythonProvider, PythonSettings
 from gleitzeitd.providers.resources import Limits, Maxima, Shares
+from gleitzeitd.providers.secrets import SecretSettings
+from gleitzeitd.runtime.assembly import provider
+from gleitzeitd.runtime.identity import make_identity
+from gleitzeitd.runtime.security import SecuritySettings
 from tests.providers.contract import call_of
 
 ON = Reach(isolation=Isolation.BEST_EFFORT)
@@ -79,6 +84,27 @@ def test_files_that_our_variables_name_are_in_no_plan(tmp_path: Path) -> None:
     made.close()
     assert str(secrets) not in plan["readable"]
     assert str(public) in plan["readable"]
+
+
+def test_files_that_the_settings_of_a_daemon_name_are_in_no_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(isolation, "_KEPT", set())
+    secrets, token = tmp_path / "secrets.env", tmp_path / "token"
+    secrets.touch(mode=0o600)
+    token.touch(mode=0o600)
+    assembly = provider("echo")
+    settings = {name: cls() for name, cls in assembly.sections.items()}
+    settings |= {
+        "secrets": SecretSettings(file=str(secrets)),
+        "security": SecuritySettings(token_file=str(token)),
+    }
+    assembly.build(settings, make_identity(Role.PROVIDER))
+    made = quarters(tmp_path)
+    made.open()
+    plan = made.plan()
+    made.close()
+    assert not {str(secrets), str(token)} & set(plan["readable"])
 
 
 def test_workers_do_not_see_each_others_directories(tmp_path: Path) -> None:
