@@ -81,7 +81,13 @@ def test_daemons_differ_in_nothing_but_what_is_their_own(name: str) -> None:
         k: v for k, v in unit("gleitzeit-hub.service").items() if k.partition(".")[2] not in own.split()
     }
     if name in RUNS_USER_CODE:
-        for lighter in ("MemoryDenyWriteExecute", "SystemCallFilter", "RestrictAddressFamilies", "User", "Group"):
+        for lighter in (
+            "MemoryDenyWriteExecute",
+            "SystemCallFilter",
+            "RestrictAddressFamilies",
+            "User",
+            "Group",
+        ):
             common.pop(f"Service.{lighter}", None)
             reference.pop(f"Service.{lighter}", None)
     assert common == reference
