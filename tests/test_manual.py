@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
+from gleitzeitd import errors
 from gleitzeitd.__main__ import run as gleitzeitd
 from gleitzeitd.cli import cli
 from gleitzeitd.events import CATALOGUE
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGING = ROOT / "packaging"
 sys.path.append(str(PACKAGING))
 
-from reference import commands, completion, pages, roff  # noqa: E402
+from reference import commands, completion, pages, refusals, roff  # noqa: E402
 from reference.files import generated, stale  # noqa: E402
 
 FRAMES = sorted((PACKAGING / "manual").glob("*.[1-8].md"))
@@ -208,6 +209,21 @@ def test_a_daemon_in_the_manual_exists_with_its_options(
     line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert gleitzeitd([*shlex.split(line)[1:], "--check-config"], {}) == 0, capsys.readouterr().err
+
+
+def test_every_refusal_and_every_limit_is_on_the_page_of_events_and_on_that_of_its_role() -> None:
+    page = re.sub(r"\\[%&]", "", (PACKAGING / "man" / "gleitzeit-events.7").read_text()).replace("\\-", "-")
+    for cls in [each for each in vars(errors).values() if isinstance(each, type)]:
+        if issubclass(cls, errors.GleitzeitError):
+            assert str(cls.code) in page, cls
+    of = {"hub": "hub", "workflow_limits": "dependency-resolver", "calls": "provider"}
+    limits = list(refusals.settings())
+    assert len(limits) > 30
+    for section, name, _ in limits:
+        role = of.get(section, section.replace("_", "-"))
+        text = (PACKAGING / "man" / f"gleitzeit-{role}.toml.5").read_text()
+        assert f"{section}.{name}" in page
+        assert name in re.sub(r"\\[%&]", "", text), (section, name)
 
 
 # --- completion -----------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from gleitzeitd.config.reference import field_docs
 from gleitzeitd.events import CATALOGUE, COMPONENTS, Delivery, Envelope, Event, Kind, Route, To
 from gleitzeitd.machines.permissions import is_system_wide
 from gleitzeitd.model.names import Role
+from reference import refusals
 from reference.words import listed, unmarked
 
 _PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "any JSON"}
@@ -32,6 +33,8 @@ def page(template: str) -> str:
     parts = {
         "<!-- envelope -->": "\n".join(_fields(Envelope, structures, mark="_")),
         "<!-- events -->": "\n".join(_events(structures)),
+        "<!-- refusals -->": "\n".join(refusals.numbers()),
+        "<!-- limits -->": "\n".join(refusals.limits()),
     }
     parts["<!-- structures -->"] = "\n".join(_structures(structures))
     for mark, text in parts.items():
