@@ -16,6 +16,9 @@ pings watch it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from gleitzeitd.errors import GleitzeitError, LimitExceeded, NotPermitted
 from gleitzeitd.events import WIRE, Event, To, WireRange
 from gleitzeitd.events.codec import decode_body, envelope_from_plain
@@ -447,6 +450,14 @@ class Hub(HubAnswers):
             return self._cut(before, reason)  # another process: what the old one held is lost
         self.members.remove(before)
         return [self._disconnect(before.connection, reason)]
+
+    # -- settings
+
+    def adjust(self, key: str, value: object) -> None:
+        """One setting is another from now on; the audit hears of it."""
+        changed: dict[str, Any] = {key: value}
+        self.settings = replace(self.settings, **changed)
+        self._unaudited.adjusted(self.component_id, key)
 
     # -- figures
 

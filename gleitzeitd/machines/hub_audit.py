@@ -1,4 +1,5 @@
-"""What a hub has refused, counted for the audit, and told to the ledger with each heartbeat.
+"""What a hub tells the audit with each heartbeat: what it has refused, counted, and which of its settings
+have changed.
 
 Nobody makes the hub send, or keep, more by being refused more often: causes are counted, at most
 ``CAUSES`` apart, and the rest by their errors. What there is no ledger for stays until there is one.
@@ -39,6 +40,13 @@ class RefusalCounts:
         note = refused(Action.REFUSE, name if name in CATALOGUE else "", actor, error)
         if note not in self._counts and len(self._counts) >= CAUSES:
             note = replace(refused(Action.REFUSE, "", Actor(), error), detail="of several causes")
+        self._counts[note] = self._counts.get(note, 0) + 1
+
+    def adjusted(self, hub_id: ComponentId, key: str) -> None:
+        """A setting of the hub's own is another now."""
+        note = AuditNote(
+            action=Action.CONFIG_RELOAD, object=hub_id, actor=Actor(component_id=hub_id), detail=key
+        )
         self._counts[note] = self._counts.get(note, 0) + 1
 
     def told(self, members: Members) -> Effects:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 from gleitzeitd import __version__
@@ -53,7 +52,7 @@ class HubDaemon:
             self._credentials.read_again()
 
     def adjust(self, key: str, value: Any) -> None:
-        self._server.hub.settings = replace(self._server.hub.settings, **{key: value})
+        self._server.hub.adjust(key, value)
 
     def status_line(self) -> str:
         return hub_status(self._server) if self._listens else "starting"

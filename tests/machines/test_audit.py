@@ -239,3 +239,13 @@ def test_an_event_under_a_name_that_somebody_made_up_is_not_in_the_audit_by_this
     net.client("eve", UserRole.VIEWER)
     net.send("eve", "sk-secret", {})
     assert [note.object for note in told(net)] == [""]
+
+
+def test_a_hub_tells_the_ledger_which_of_its_own_settings_have_changed_and_not_to_what():
+    net = Net()
+    net.hub.adjust("dead_after", 7.5)
+    net.join("ledger", Role.PERSISTENCE)
+    (note,) = told(net)
+    assert net.hub.settings.dead_after == 7.5
+    assert (note.action, note.object, note.detail) == ("config_reload", net.hub.component_id, "dead_after")
+    assert note.error == ""
