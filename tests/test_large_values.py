@@ -104,6 +104,12 @@ def test_a_size_is_never_told_too_small_where_it_matters(text: str, limit: int) 
     ],
 )
 def test_a_value_is_measured_as_it_is_sent(value: Any, said: str) -> None:
-    problem = value_problem(value, dumps(value))
+    problem = value_problem(value, dumps(value), "calls.result_bytes")
     assert said in problem
     assert bool(said) == bool(problem)
+
+
+def test_what_is_too_large_is_told_with_the_setting_and_both_sizes() -> None:
+    value = "x" * 2000
+    said = value_problem(value, dumps(value), "calls.result_bytes", 1000)
+    assert said == "too large: 2006 bytes as they are sent, and calls.result_bytes is 1000"

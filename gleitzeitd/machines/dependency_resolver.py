@@ -26,7 +26,7 @@ from gleitzeitd.machines.audit import actor_of, signed
 from gleitzeitd.machines.base import Ask, CancelAsk, Context, Effects, Note, Reply, caused
 from gleitzeitd.machines.feed import stamp_of
 from gleitzeitd.machines.follower import Follower
-from gleitzeitd.machines.parcels import VALUE_SIZE, parcels, value_problem, weight
+from gleitzeitd.machines.parcels import parcels, value_problem, weight
 from gleitzeitd.machines.submission import Submission, digest, refusal, turned_down
 from gleitzeitd.model.change import NOT_THE_OWNER
 from gleitzeitd.model.course import Course
@@ -286,17 +286,19 @@ class DependencyResolver(Follower):
             effects.append(self._decision("skip", course, event))
         return effects + self._end(course)
 
-    @staticmethod
-    def _complete(course: Course, task: Task, ready: list[ReadyTask], failed: list[SkippedTask]) -> None:
+    def _complete(
+        self, course: Course, task: Task, ready: list[ReadyTask], failed: list[SkippedTask]
+    ) -> None:
         """Replace a task's references; if that cannot be done, the task has failed."""
         try:
             parameters = substitute(
                 task.parameters,
                 lambda name: course.inputs if name == INPUTS else course.results[TaskId(name)],
                 python_keys=PYTHON_SOURCE.get(task.protocol, ()),
-                room=VALUE_SIZE,
+                room=(most := self.limits.parameter_bytes),
             )
-            if unfit := value_problem(parameters, dumps(parameters)):
+            text = dumps(parameters)
+            if unfit := value_problem(parameters, text, "workflow_limits.parameter_bytes", most):
                 raise errors.ParameterInvalid(f"its parameters are {unfit}")
         except errors.ParameterInvalid as problem:
             failed.append(SkippedTask(task_id=task.id, error=problem.info(), failed=True))

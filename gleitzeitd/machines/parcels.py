@@ -44,13 +44,13 @@ def weight(value: Json) -> int:
     return frame_size(dumps(value), PARCEL_SIZE)
 
 
-def value_problem(value: Json, text: str) -> str:
+def value_problem(value: Json, text: str, setting: str, most: int = VALUE_SIZE) -> str:
     """Why a task cannot be given ``value``, or give it back: ``too large``, ``nested too deep``; or nothing.
 
-    ``text`` is its JSON form.
+    ``text`` is its JSON form; ``most`` is the value of the setting that is its limit.
     """
-    if frame_size(text, VALUE_SIZE) > VALUE_SIZE:
-        return f"too large: more than {VALUE_SIZE} bytes as they are sent"
+    if (size := frame_size(text, most)) > most:
+        return f"too large: {size} bytes as they are sent, and {setting} is {most}"
     if text.count("[") + text.count("{") > VALUE_NESTING and is_nested_deeper(value, VALUE_NESTING):
         return f"nested too deep: more than {VALUE_NESTING} levels"
     return ""

@@ -54,7 +54,7 @@ from gleitzeitd.machines.base import (
     Request,
     SetTimer,
 )
-from gleitzeitd.machines.parcels import value_problem
+from gleitzeitd.machines.parcels import VALUE_SIZE, value_problem
 from gleitzeitd.model.ledger import OutputChunk
 from gleitzeitd.model.method_check import is_open
 from gleitzeitd.model.names import ComponentId, Role, TaskId, WorkflowId
@@ -90,6 +90,8 @@ class Settings:
     """What the results kept may take together as JSON; the oldest are forgotten first."""
     journal_output_bytes: int = bounded(64 * 2**10, least=0, most=2**30, unit="bytes")
     """What a call writes goes into the journal, too, up to this size. 0: nothing of it does."""
+    result_bytes: int = bounded(VALUE_SIZE, least=1000, most=VALUE_SIZE, unit="bytes")
+    """A result that takes more as JSON fails its task, with TASK_RESULT_INVALID."""
 
 
 @record
@@ -313,7 +315,8 @@ class ProviderMachine(Machine):
         try:
             text = json.dumps(result, ensure_ascii=False, allow_nan=False)
             size = len(text.encode())
-            problems = self._problems(method.returns, result, "result") or value_problem(result, text)
+            unfit = value_problem(result, text, "calls.result_bytes", self.settings.result_bytes)
+            problems = self._problems(method.returns, result, "result") or unfit
         except MalformedData as problem:
             raise ResultInvalid(f"{name}: the schema of its result cannot be used: {problem}") from None
         except (TypeError, ValueError, RecursionError) as problem:

@@ -42,6 +42,8 @@ class WorkflowLimits:
     """References in all tasks of a workflow. With more it is refused."""
     reference_steps: int = bounded(64, least=4, most=1000)
     """Steps in the path of one reference, as ``${a.b.c}`` has two. With more the workflow is refused."""
+    parameter_bytes: int = bounded(12_000_000, least=1000, most=12_000_000, unit="bytes")
+    """What the parameters of one task take as JSON, with its references replaced. With more it fails."""
     inputs: int = bounded(1000, least=1, most=100_000)
     """Inputs that a workflow declares. With more it is refused."""
 

@@ -13,6 +13,7 @@ from gleitzeitd.machines.dependency_resolver import DependencyResolver, Settings
 from gleitzeitd.model.audit import Actor
 from gleitzeitd.model.document import read
 from gleitzeitd.model.ledger import FeedStamp, ReadyTask, Verdict
+from gleitzeitd.model.limits import LIMITS, WorkflowLimits
 from gleitzeitd.model.names import TaskId, WorkflowId, shard_of
 from gleitzeitd.plain import to_plain
 from tests.drive import CORRELATION, Dialogue, asks, notes, replies
@@ -34,9 +35,10 @@ def document(*tasks):
 CHAIN = document(task("a"), task("b", "a"))
 
 
-def resolver(*workflows, **options):
+def resolver(*workflows, limits=LIMITS, **options):
     """One that owns W's shard, whose snapshot held these."""
-    d = Dialogue(DependencyResolver(component_id="r", incarnation="r.1", settings=Settings(**options)))
+    settings = Settings(**options)
+    d = Dialogue(DependencyResolver(component_id="r", incarnation="r.1", settings=settings, limits=limits))
     d.start().take()
     claim = p.ShardClaim(shard=N, epoch=1, number=0)
     d.answer(p.ShardClaimed(owned=[claim], owner_seconds=3.0), key="claim").take()
@@ -162,6 +164,16 @@ def test_more_workflows_than_allowed_are_refused_for_now():
     refusal, told = d.take()
     assert told.event.notes[0].outcome == "refused"
     assert refusal.event.error.retryable
+
+
+def test_parameters_over_the_limit_fail_the_task_with_the_setting():
+    d = resolver(limits=WorkflowLimits(parameter_bytes=1000))
+    task = {"id": "a", "method": "echo/echo", "parameters": {"message": "x" * 2000}}
+    d.receive(submit({"name": "w", "tasks": [task]}), source=CLIENT).take()
+    d.answer(p.DataSaved(status="ok"), key="save/w").take()
+    (decision,) = d.settle().take()
+    (skipped,) = decision.event.tasks
+    assert "bytes as they are sent, and workflow_limits.parameter_bytes is 1000" in skipped.error.message
 
 
 def test_workflows_that_are_being_saved_count_and_are_kept_when_others_are_told_to_come_later():

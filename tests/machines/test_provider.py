@@ -103,6 +103,13 @@ def test_a_call_runs_at_once_and_its_end_answers_the_engine():
     d.silent()
 
 
+def test_a_result_over_the_limit_fails_the_task_with_the_setting_and_the_sizes():
+    d = provider(result_bytes=1000)
+    d.receive(execute("a", method="maths/any"), source=ENGINE) << calls(Work, task_id="a")
+    d.finish(call_id("a", ENGINE), Finished(result="x" * 2000))
+    expect_error(d, ResultInvalid, "2006 bytes as they are sent, and calls.result_bytes is 1000")
+
+
 def test_calls_beyond_the_capacity_wait_in_order_and_beyond_the_backlog_are_refused():
     d = provider(1, backlog=2)
     d >> execute("a") << calls(Work, task_id="a")
