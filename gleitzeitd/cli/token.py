@@ -365,6 +365,10 @@ def revoke(ctx: click.Context, which: tuple[str, ...], keys: Path | None) -> Non
             raise ConfigError(
                 f"{name}: no token of this id or subject was made on this host: gleitzeit token list --all"
             )
+        if not found:
+            click.echo(
+                f"{name}: no token with this id was made on this host; it is refused from now on", err=True
+            )
         meant |= found or {name: None}
     new = sorted(meant.keys() - before.keys())
     try:

@@ -87,9 +87,15 @@ def token_problem(grant: Grant | None, revoked: frozenset[str], wall: float) -> 
     if grant.token_id in revoked:
         return TokenRevoked(f"the token of {grant.subject} was revoked: {_ANOTHER}")
     if grant.expires is not None and grant.expires + LEEWAY_SECONDS < wall:
-        days = (wall - grant.expires) / 86400
-        return TokenExpired(f"the token of {grant.subject} expired {days:.1f} days ago: {_ANOTHER}")
+        return TokenExpired(f"the token of {grant.subject} expired {_ago(wall - grant.expires)}: {_ANOTHER}")
     return None
+
+
+def _ago(seconds: float) -> str:
+    for unit, length in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return f"{seconds:.0f} seconds ago"
 
 
 def spoken(said: list[int]) -> WireRange:

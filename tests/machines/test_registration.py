@@ -10,6 +10,7 @@ import pytest
 from gleitzeitd.errors import NotPermitted
 from gleitzeitd.events.hub import ComponentDisconnected, ComponentRegistered, RegistrationRefused
 from gleitzeitd.machines.base import CancelTimer, Disconnect, Note, Send
+from gleitzeitd.machines.registration import token_problem
 from gleitzeitd.model.access import Grant, UserRole
 from gleitzeitd.model.names import Role
 from tests.machines.test_hub import Net, sent
@@ -130,3 +131,13 @@ def test_a_connection_that_has_not_registered_does_not_outlive_its_token() -> No
     assert CancelTimer("register:1") in effects
     assert isinstance(effects[-1], Disconnect)
     assert net.send("1", "register_component", {"component_id": "c", "component_type": "client"}) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(7, "7 seconds ago"), (150, "2 minutes ago"), (7200, "2 hours ago"), (3 * 86400, "3 days ago")],
+)
+def test_how_long_ago_a_token_expired_is_said_in_a_unit_that_fits(seconds: float, said: str) -> None:
+    problem = token_problem(Grant(subject="alice", expires=1000.0), frozenset(), 1000.0 + seconds)
+    assert problem is not None
+    assert f"the token of alice expired {said}: " in str(problem)
