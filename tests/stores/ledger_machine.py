@@ -1,7 +1,5 @@
 """The ledger beside a model of a few fields per task, under any order of changes, outdated ones included.
-
-The model knows, for each change, what status the ledger has to answer and where each task is then.
-"""
+The model knows, for each change, what status the ledger has to answer and where each task is then."""
 
 from __future__ import annotations
 
